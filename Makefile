@@ -1,0 +1,30 @@
+# `make perf` and `make test` need only Python 3.11 or newer: the first call makes .venv and installs into it.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+RUN = $(VENV)/bin/python -m
+STAMP = $(VENV)/.installed
+
+.PHONY: perf test test-slow lint doctor
+
+perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
+	$(RUN) pytest perf $(ARGS)
+
+test: $(STAMP)  ## run the tests (slow ones: make test-slow)
+	$(RUN) pytest tests $(ARGS)
+
+test-slow: $(STAMP)
+	$(RUN) pytest tests -m slow $(ARGS)
+
+lint: $(STAMP)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+doctor: $(STAMP)
+	$(RUN) perfgate doctor $(ARGS)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
+	touch $(STAMP)

@@ -1,0 +1,137 @@
+"""A case: one parameter combination of one benchmark, its test id and its baseline key.
+
+A benchmark describes its axes once, as a frozen dataclass::
+
+    @dataclass(frozen=True, kw_only=True)
+    class LinearCase(Case):
+        benchmark: ClassVar[str] = "linear"
+        version: ClassVar[int] = 1
+        scheme: str = part()
+        num_tokens: int = part("t{}", default=1)
+
+The order of the fields is the order of the id; a field at its default is left out of the id, so that a new axis
+with a default orphans no stored baseline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import pytest
+
+Scalar = str | int | float | bool
+
+_ID = re.compile(r"[a-z0-9_.-]+")
+_NOT_ID = re.compile(r"[^a-z0-9_.-]+")
+
+
+def part(pattern: str = "{}", *, default: Any = dataclasses.MISSING, render: Callable[[Any], str] | None = None) -> Any:
+    """Declare a field of a case.
+
+    ``pattern`` formats the value inside the id (``"b{}"`` gives ``b8``); ``render`` turns the value into text first;
+    a value equal to ``default`` is left out of the id.
+    """
+    return dataclasses.field(default=default, metadata={"pattern": pattern, "render": render or str})
+
+
+def slug(text: str) -> str:
+    """``text`` in the alphabet of ids, ``[a-z0-9_.-]``: lower case, every other run of characters one hyphen."""
+    return _NOT_ID.sub("-", text.lower()).strip("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Base of all cases. Subclasses set ``benchmark`` and ``version`` and declare their fields with :func:`part`."""
+
+    benchmark: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(
+                f"case id {self.id!r} of benchmark {self.benchmark!r} has characters outside [a-z0-9_.-]; "
+                "render the field through perfgate.case.slug"
+            )
+
+    @property
+    def fields(self) -> dict[str, Scalar]:
+        """Every field by name, defaults included."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @property
+    def id(self) -> str:
+        """The test id: the formatted fields that differ from their default, joined by hyphens."""
+        parts = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if value != f.default:
+                parts.append(f.metadata["pattern"].format(f.metadata["render"](value)))
+        return "-".join(parts) or "default"
+
+    @property
+    def key(self) -> str:
+        """The baseline key, ``benchmark/id``."""
+        return f"{self.benchmark}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a case table.
+
+    ``quick``: part of the ``--quick`` subset. ``selected``: False deselects the row (it is then not "missing").
+    ``unavailable``: why this machine cannot run the row; it becomes the skip reason. ``expected_s``: a rough guess
+    of the row's duration in seconds on a first run, before this machine has told.
+    """
+
+    case: Case
+    quick: bool = False
+    selected: bool = True
+    unavailable: str | None = None
+    expected_s: float | None = None
+
+
+class Table(Protocol):
+    """Makes the rows of one benchmark from pytest's configuration."""
+
+    def __call__(self, config: pytest.Config) -> Iterable[Row]: ...
+
+
+def cases(table: Table) -> pytest.MarkDecorator:
+    """Parametrize a benchmark over ``table``: the test takes an argument ``case`` and runs once for each row."""
+    return pytest.mark.perfgate_cases.with_args(table)  # calling it with one function would decorate that function
+
+
+def row_of(item: pytest.Item) -> Row | None:
+    """The row an item was made from, or None for an item that is no benchmark case."""
+    marker = item.get_closest_marker("perfgate_row")
+    return marker.args[0] if marker else None
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Fill the ``case`` argument of a benchmark marked with :func:`cases`.
+
+    Raises:
+        pytest.UsageError: two rows of one table have the same id.
+    """
+    marker = next(metafunc.definition.iter_markers("perfgate_cases"), None)
+    if marker is None:
+        return
+    rows = list(marker.args[0](metafunc.config))
+    seen: set[str] = set()
+    for row in rows:
+        if row.case.key in seen:
+            raise pytest.UsageError(
+                f"two rows of one case table share the key {row.case.key!r}; make their fields differ"
+            )
+        seen.add(row.case.key)
+    params = []
+    for row in rows:
+        marks = [pytest.mark.perfgate_row(row)]
+        if row.unavailable is not None:
+            marks.append(pytest.mark.skip(reason=row.unavailable))
+        params.append(pytest.param(row.case, id=row.case.id, marks=marks))
+    metafunc.parametrize("case", params)

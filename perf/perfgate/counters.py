@@ -1,0 +1,125 @@
+"""Deterministic work: operator calls by name, floating-point operations, and the kernels that really ran.
+
+Counting needs torch's dispatcher; without torch in the process there is nothing to count and the count is None.
+Run what is counted under ``no_grad``, not ``inference_mode``: there the dispatcher shows only the composite
+``scaled_dot_product_attention`` and not the kernel behind it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_noted: ContextVar[Counter[str] | None] = ContextVar("perfgate_noted_kernels", default=None)
+_formulas: dict[str, Callable[..., int]] = {}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call processes. A count of 0 means: not stated, so no throughput is derived from it.
+
+    ``tokens`` and ``bytes`` are per call, on average; ``flops`` overrides the counted floating-point operations.
+    """
+
+    tokens: float = 0
+    flops: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Counts:
+    """What a call did. ``operators``: dispatched calls by name; ``kernels``: names given to :func:`note_kernel`."""
+
+    operators: Counter[str] = field(default_factory=Counter)
+    kernels: Counter[str] = field(default_factory=Counter)
+    flops: int = 0
+
+    @property
+    def calls(self) -> int:
+        return sum(self.operators.values())
+
+    def ran(self, name: str) -> bool:
+        """Whether a kernel or operator ran; overloads count (``aten.mm`` matches ``aten.mm.default``)."""
+        return name in self.kernels or any(op == name or op.rsplit(".", 1)[0] == name for op in self.operators)
+
+
+def note_kernel(name: str) -> None:
+    """Say that the kernel ``name`` runs now. For kernels that are no dispatcher operator of their own; costs a
+    context-variable read when nobody counts."""
+    noted = _noted.get()
+    if noted is not None:
+        noted[name] += 1
+
+
+def register_flops(operator: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Teach the FLOP counter an operator, named like ``"namespace::name"``.
+
+    The decorated formula gets the operator's arguments, tensors as their shapes, and ``out_shape``, as
+    ``torch.utils.flop_counter`` calls it; one multiply-add is two operations.
+    """
+
+    def register(formula: Callable[..., int]) -> Callable[..., int]:
+        _formulas[operator] = formula
+        return formula
+
+    return register
+
+
+@register_flops("aten::_scaled_dot_product_flash_attention_for_cpu")
+def _cpu_flash_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Two batched matrix products; torch's counter knows the CUDA flash kernels but not this one.
+
+    Source: torch.utils.flop_counter.sdpa_flop_count, which (like this) counts causal attention as full.
+    """
+    batch, heads, seqlen_q, head_dim = query
+    seqlen_k, head_dim_v = key[-2], value[-1]
+    return int(2 * batch * heads * seqlen_q * seqlen_k * (head_dim + head_dim_v))
+
+
+def count(call: Callable[[], T]) -> tuple[T, Counts | None]:
+    """Run ``call`` once and count its work; the counts are None where torch is not loaded."""
+    noted: Counter[str] = Counter()
+    token = _noted.set(noted)
+    try:
+        if "torch" not in sys.modules:
+            return call(), None
+        result, counts = _count_dispatched(call)
+        counts.kernels = noted
+        return result, counts
+    finally:
+        _noted.reset(token)
+
+
+def _count_dispatched(call: Callable[[], T]) -> tuple[T, Counts]:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = Counts()
+
+    class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            counts.operators[str(func)] += 1
+            return func(*args, **(kwargs or {}))
+
+    flops = FlopCounterMode(display=False, custom_mapping=_known_formulas(torch))
+    with _Operators(), flops:  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        result = call()
+    counts.flops = int(flops.get_total_flops())
+    return result, counts
+
+
+def _known_formulas(torch: Any) -> dict[Any, Callable[..., int]]:
+    known = {}
+    for name, formula in _formulas.items():
+        namespace, operator = name.split("::")
+        packet = getattr(getattr(torch.ops, namespace), operator, None)
+        if packet is not None:  # the library that defines it may not be loaded
+            known[packet] = formula
+    return known

@@ -1,0 +1,72 @@
+"""``python -m perfgate doctor``: what this machine offers, and which cases will run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfgate import clocks, environment, memory, pins
+from perfgate.case import row_of
+from perfgate.report import Column, Section, Table, terminal
+
+if TYPE_CHECKING:
+    from perfgate.run import Run
+
+
+def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
+    """Devices, meters, clocks, pins, then the suite's own findings, then the rows."""
+    described = environment.machine(run.device)
+    run.pin()
+    gib = described["memory_bytes"] / 2**30
+    machine = [
+        f"Machine key: {environment.machine_key(described)}",
+        f"Device: {run.device} (asked for: {run.settings.device})",
+        f"Processor: {described['cpu']}, {described['cores']} usable cores, {gib:.1f} GiB memory",
+        f"Accelerator: {described.get('accelerator', 'none in use')}",
+        f"Accelerator driver: {environment.driver(run.device) or 'none'}",
+        f"Clock: {clocks.for_device(run.device).name}",
+        f"Memory meter: {_meter(run.device)}",
+        f"Pins: allocator {run.allocator}; {pins.usable_cores()} cores",
+        "Health now: " + ", ".join(f"{name} {value}" for name, value in environment.health().items()),
+        "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
+    ]
+    found = [Section("machine", "This machine", machine)]
+    for more in run.config.hook.pytest_perfgate_doctor(config=run.config):
+        found.extend(more)
+    found.append(_rows(items))
+    return found
+
+
+def text(run: Run, items: list[pytest.Item], width: int) -> str:
+    """The doctor's findings as text for a terminal."""
+    return terminal.render(sections(run, items), width)
+
+
+def _meter(device: str) -> str:
+    meter = memory.for_device(device)
+    if meter is None:
+        return memory.why_none(device) or "none"
+    try:
+        memory.verify(meter)
+    except memory.MeterError as wrong:
+        return f"broken: {wrong}"
+    return f"{meter.name}, reads a known allocation right"
+
+
+def _rows(items: list[pytest.Item]) -> Section:
+    rows = []
+    for item in items:
+        row = row_of(item)
+        if row is not None:
+            rows.append(
+                {
+                    "case": row.case.key,
+                    "quick": "quick" if row.quick else "",
+                    "runs": "yes" if row.unavailable is None else f"no: {row.unavailable}",
+                }
+            )
+    columns = [Column("case", "case"), Column("quick", "--quick"), Column("runs", "runs here")]
+    return Section(
+        "rows", "Cases", () if rows else ["No benchmark cases were found."], Table(columns, rows) if rows else None
+    )

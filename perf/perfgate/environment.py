@@ -1,0 +1,154 @@
+"""The machine and the versions: a fingerprint of what was measured, a key for where, and the machine's health."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from perfgate.case import slug
+from perfgate.pins import usable_cores
+
+ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
+CPU_BUILD_MARK = "+cpu"
+
+
+class DeviceError(ValueError):
+    """A device that does not exist here; the message says which ones do."""
+
+
+def resolve_device(name: str) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` to the device that will be used, like ``cpu`` or ``cuda:0``.
+
+    torch is imported only where an accelerator is possible: not for ``cpu``, and for ``auto`` not when torch is
+    missing or says in its version that it is a CPU build.
+
+    Raises:
+        DeviceError: the name is malformed or this machine has no such device.
+    """
+    if name == "cpu":
+        return "cpu"
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    if name == "auto" and (version is None or CPU_BUILD_MARK in version):
+        return "cpu"
+    if version is None:
+        raise DeviceError(f"--device {name}: torch is not installed; use --device cpu, or install the extra 'suite'")
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return "cpu" if accelerator is None else f"{accelerator.type}:0"
+    try:
+        wanted = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"--device {name}: not a device name; allowed: auto, cpu, cuda, cuda:N") from None
+    found = "no accelerator" if accelerator is None else f"{torch.accelerator.device_count()} x {accelerator.type}"
+    if (
+        accelerator is None
+        or wanted.type != accelerator.type
+        or (wanted.index or 0) >= torch.accelerator.device_count()
+    ):
+        raise DeviceError(
+            f"--device {name}: this machine has no such device (torch {torch.__version__} finds {found}); "
+            "use --device cpu, or a torch build and a driver for it"
+        )
+    return f"{wanted.type}:{wanted.index or 0}"
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions of ``packages`` and of what perfgate itself stands on; missing ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in (*ALWAYS_RECORDED, *packages):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The checkout's commit and whether it has uncommitted changes; both None outside a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    identifier = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain") if identifier else None
+    return {"commit": identifier, "dirty": None if changes is None else bool(changes)}
+
+
+def cpu_model() -> str:
+    """The processor's name as the operating system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What determines speed here: processor, cores, memory in bytes, and on an accelerator its model and count."""
+    out: dict[str, Any] = {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+    }
+    if device != "cpu":
+        import torch
+
+        module = torch.get_device_module(torch.device(device))
+        properties = module.get_device_properties(device)
+        out |= {
+            "accelerator": properties.name,
+            "accelerator_memory_bytes": int(properties.total_memory),
+            "accelerators": module.device_count(),
+        }
+    return out
+
+
+def machine_key(described: dict[str, Any]) -> str:
+    """A folder name for baselines: what determines speed, and nothing that an upgrade changes."""
+    gib = round(described["memory_bytes"] / 2**30)
+    parts = [described["cpu"], f"{described['cores']}c", f"{gib}gib"]
+    if "accelerator" in described:
+        accelerator_gib = round(described["accelerator_memory_bytes"] / 2**30)
+        parts = [f"{described['accelerators']}x", described["accelerator"], f"{accelerator_gib}gib"]
+    return slug("-".join(parts))
+
+
+def health() -> dict[str, Any]:
+    """How busy the machine is right now: load over one minute, available memory in bytes, CPU frequency in Hz."""
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, NotImplementedError):  # containers and some virtual machines hide it
+        frequency = None
+    return {
+        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "available_memory_bytes": psutil.virtual_memory().available,
+        "cpu_frequency_hz": int(frequency.current * 1e6) if frequency and frequency.current else None,
+    }
+
+
+def driver(device: str) -> str | None:
+    """The accelerator driver's version, or None on a CPU or where the driver does not tell."""
+    version = Path("/sys/module/nvidia/version")
+    if not device.startswith("cuda") or not version.is_file():
+        return None
+    return version.read_text().strip()

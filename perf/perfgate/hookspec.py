@@ -1,0 +1,21 @@
+"""Hooks that a suite implements to add its own parts to perfgate's report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from perfgate.record import Record
+    from perfgate.report import Section
+
+
+@pytest.hookspec
+def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> list[Section]:  # type: ignore[empty-body]  # a specification
+    """Sections for the terminal, summary.md and results.json, made from the records of the run."""
+
+
+@pytest.hookspec
+def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:  # type: ignore[empty-body]  # a specification
+    """Sections for ``python -m perfgate doctor``: what the suite finds on this machine."""

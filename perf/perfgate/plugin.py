@@ -1,0 +1,209 @@
+"""All pytest hooks of perfgate, a few lines each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from perfgate import case as case_tables
+from perfgate import doctor, hookspec, options
+from perfgate.case import row_of
+from perfgate.measure import FellBackError, Measure
+from perfgate.report import progress, terminal
+from perfgate.run import RUN, Run, is_benchmark, relative
+
+REASON_LIMIT = 500
+"""Characters of a failure's message that a record keeps."""
+
+
+class ReplayTimer:
+    """A timer for pytest-benchmark that replays finished samples: each pair of readings is one sample apart."""
+
+    __name__ = "perfgate.replay"
+
+    def __init__(self) -> None:
+        self._readings: Iterator[float] = iter(())
+
+    def load(self, samples: Sequence[float]) -> None:
+        self._readings = iter([reading for sample in samples for reading in (0.0, sample)])
+
+    def __call__(self) -> float:
+        return next(self._readings)
+
+
+TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
+STARTED: pytest.StashKey[float] = pytest.StashKey()
+
+
+class BenchmarkReplay:
+    """Gives samples to pytest-benchmark's fixture, so that its table, JSON and histogram show them."""
+
+    def __init__(self, benchmark: Any, timer: ReplayTimer) -> None:
+        self._benchmark = benchmark
+        self._timer = timer
+        self.disabled: bool = benchmark.disabled
+
+    def replay(self, samples: Sequence[float]) -> None:
+        self._timer.load(samples)
+        self._benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspec)
+
+
+@pytest.hookimpl(tryfirst=True)  # a suite's own pytest_configure may ask for the run
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "perfgate_cases(table): run the benchmark once for each row of a case table")
+    config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
+    config.stash[RUN] = Run.start(config)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    manager = session.config.pluginmanager
+    terminalreporter = manager.get_plugin("terminalreporter")
+    if terminalreporter is not None and session.config.get_verbosity() == 0:
+        manager.register(progress.Progress(terminalreporter), "perfgate-progress")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    case_tables.parametrize(metafunc)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if is_benchmark(item):
+        timer = item.stash[TIMER] = ReplayTimer()
+        marker = item.get_closest_marker("benchmark")
+        given = dict(marker.kwargs) if marker else {}
+        item.add_marker(pytest.mark.benchmark(**given | {"timer": timer}), append=False)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    quick = config.stash[RUN].settings.quick
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        row = row_of(item)
+        chosen = row is None or (row.selected and (row.quick or not quick))
+        (kept if chosen else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    run = config.stash[RUN]
+    run.waiting = [item for item in items if is_benchmark(item)]
+    return run.plan()
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    config = session.config
+    if not config.getoption("doctor"):
+        return None
+    findings = doctor.text(config.stash[RUN], session.items, config.get_terminal_writer().fullwidth)
+    config.get_terminal_writer().write(findings)
+    return True
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
+    """Measure one callable in five passes: correct, warm, time, weigh and count, re-check (see perfgate.measure)."""
+    run = request.config.stash[RUN]
+    record = run.record_of(request.node)
+    benchmark.group = benchmark.group or record.name
+    run.disabled = run.disabled or benchmark.disabled
+    return Measure(run.settings, run.instruments, BenchmarkReplay(benchmark, request.node.stash[TIMER]), record)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if is_benchmark(item):
+        run = item.config.stash[RUN]
+        run.pin()
+        item.stash[STARTED] = time.monotonic()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if is_benchmark(item) and (report.when == "call" or not report.passed):
+        _finish_record(item, call, report)
+    return report
+
+
+def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Complete the case's record with the outcome of its test, and hand it to the session and to pytest-benchmark."""
+    run = item.config.stash[RUN]
+    record = run.record_of(item)
+    funcargs = getattr(item, "funcargs", {})
+    if report.passed and not funcargs["measure"].used:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} takes the fixture 'measure' and never calls it: nothing was measured"
+        record.status, record.reason = "failed", report.longrepr
+    elif report.skipped:
+        record.status, record.reason = "skipped", _message(call)
+    elif report.failed:
+        record.status = "fell_back" if call.excinfo and call.excinfo.errisinstance(FellBackError) else "failed"
+        record.reason = _message(call)
+    if run.disabled:
+        return
+    took = time.monotonic() - item.stash[STARTED]
+    run.add(record, took)
+    if "benchmark" in funcargs:
+        funcargs["benchmark"].extra_info["perfgate"] = record.to_json()
+    if report.passed:
+        position, total = len(run.records), len(run.waiting) + len(run.records)
+        report.perfgate_line = progress.line(record, position, total, took, run.expected_left())  # type: ignore[attr-defined]  # read by Progress
+
+
+def _message(call: pytest.CallInfo[None]) -> str:
+    assert call.excinfo is not None
+    value = call.excinfo.value
+    text = getattr(value, "msg", None) or str(value)
+    name = "" if isinstance(value, pytest.skip.Exception) else f"{call.excinfo.typename}: "
+    return (name + text.strip().split("\nassert ")[0])[:REASON_LIMIT]
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    output_json["perfgate"] = config.stash[RUN].session()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    run = session.config.stash[RUN]
+    run.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    if session.config.getoption("doctor"):
+        return
+    run.finish()
+    only_skips = run.records and all(record.status == "skipped" for record in run.records.values())
+    if exitstatus == pytest.ExitCode.OK and only_skips and len(run.records) == session.testscollected:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    elif exitstatus == pytest.ExitCode.OK and run.write_error is not None:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    run = config.stash[RUN]
+    if run.disabled:
+        terminalreporter.write_line("perfgate: the benchmarks ran once as plain tests; nothing was measured")
+    if not run.sections:
+        return
+    terminalreporter.ensure_newline()
+    terminalreporter.write(terminal.render(run.sections, config.get_terminal_writer().fullwidth))
+    if run.write_error is not None:
+        terminalreporter.write_line(f"perfgate: {run.write_error}", red=True)
+    else:
+        folder = relative(run.settings.report_dir, config.invocation_params.dir)
+        terminalreporter.write_line(f"perfgate: wrote {folder}/summary.md and {folder}/results.json")

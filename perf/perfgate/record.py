@@ -1,0 +1,175 @@
+"""What was measured: metrics, the record of one case, and their JSON.
+
+The JSON is data from outside as soon as it was written: :meth:`Record.from_json` validates every field, so that a
+damaged or hand-edited file is an error and never a pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+SCHEMA = 1
+
+Kind = Literal["exact", "sampled", "bounded"]
+Better = Literal["lower", "higher", "none"]
+Status = Literal["measured", "failed", "skipped", "fell_back"]
+StoppedBy = Literal["precision", "budget", "inputs"]
+
+
+class RecordError(ValueError):
+    """A record that breaks the schema. The message names the field, what was found and what is allowed."""
+
+
+def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise RecordError(f"{what}: got {value!r}, allowed are {', '.join(allowed)}")
+    return str(value)
+
+
+def _finite(what: str, value: Any) -> float | int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise RecordError(f"{what}: got {value!r}, expected a finite number")
+    return value
+
+
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RecordError(f"{what}: got {type(value).__name__}, expected an object")
+    return value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a record, in SI units or bytes.
+
+    ``kind`` says how it is judged (DESIGN: exact at once, sampled by statistics, bounded by absolute bounds);
+    ``samples`` are kept for sampled metrics; ``interval`` is the confidence interval of ``value``.
+    """
+
+    kind: Kind
+    unit: str
+    better: Better
+    value: float | int
+    samples: tuple[float, ...] = ()
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, get_args(Kind))
+        _one_of("better", self.better, get_args(Better))
+        _finite("value", self.value)
+        for sample in self.samples:
+            _finite("samples", sample)
+        for bound in self.interval or ():
+            _finite("interval", bound)
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"kind": self.kind, "unit": self.unit, "better": self.better, "value": self.value}
+        if self.samples:
+            out["samples"] = list(self.samples)
+        if self.interval is not None:
+            out["interval"] = list(self.interval)
+        return out
+
+    @classmethod
+    def from_json(cls, name: str, data: Any) -> Metric:
+        """Read one metric.
+
+        Raises:
+            RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
+        """
+        fields = _mapping(f"metric {name}", data)
+        try:
+            interval = fields.get("interval")
+            if interval is not None and len(interval) != 2:
+                raise RecordError(f"interval: got {interval!r}, expected [low, high]")
+            return cls(
+                kind=fields["kind"],
+                unit=str(fields["unit"]),
+                better=fields["better"],
+                value=fields["value"],
+                samples=tuple(fields.get("samples", ())),
+                interval=None if interval is None else (interval[0], interval[1]),
+            )
+        except KeyError as missing:
+            raise RecordError(f"metric {name}: field {missing} is missing") from None
+        except (RecordError, TypeError) as wrong:
+            raise RecordError(f"metric {name}: {wrong}") from None
+
+
+@dataclass
+class Record:
+    """Everything one case produced. ``operators`` counts dispatched operator calls by name."""
+
+    name: str
+    version: int
+    fields: dict[str, Any]
+    key: str
+    status: Status = "measured"
+    reason: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
+    pins: dict[str, Any] = field(default_factory=dict)
+    stopped_by: StoppedBy | None = None
+    clock: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric, or None where it was not measured."""
+        found = self.metrics.get(metric)
+        return None if found is None else found.value
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "case": {"name": self.name, "version": self.version, "fields": self.fields, "key": self.key},
+            "status": self.status,
+            "reason": self.reason,
+            "provenance": self.provenance,
+            "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
+            "operators": self.operators,
+            "pins": self.pins,
+            "stopped_by": self.stopped_by,
+            "clock": self.clock,
+            "notes": self.notes,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Record:
+        """Read one record.
+
+        Raises:
+            RecordError: the schema is newer than this perfgate knows, or a field is missing or wrong.
+        """
+        fields = _mapping("record", data)
+        schema = fields.get("schema")
+        if schema != SCHEMA:
+            raise RecordError(f"schema: got {schema!r}, this perfgate reads {SCHEMA}")
+        try:
+            case = _mapping("case", fields["case"])
+            operators = {
+                str(k): int(_finite(f"operators.{k}", v)) for k, v in _mapping("operators", fields["operators"]).items()
+            }
+            metrics = _mapping("metrics", fields["metrics"])
+            if fields["stopped_by"] is not None:
+                _one_of("stopped_by", fields["stopped_by"], get_args(StoppedBy))
+            return cls(
+                name=str(case["name"]),
+                version=int(_finite("case.version", case["version"])),
+                fields=dict(_mapping("case.fields", case["fields"])),
+                key=str(case["key"]),
+                status=_one_of("status", fields["status"], get_args(Status)),  # type: ignore[arg-type]  # just checked
+                reason=fields["reason"],
+                provenance=dict(_mapping("provenance", fields["provenance"])),
+                metrics={name: Metric.from_json(name, metric) for name, metric in metrics.items()},
+                operators=operators,
+                pins=dict(_mapping("pins", fields["pins"])),
+                stopped_by=fields["stopped_by"],
+                clock=fields["clock"],
+                notes=[str(note) for note in fields["notes"]],
+            )
+        except KeyError as missing:
+            raise RecordError(f"record: field {missing} is missing") from None

@@ -1,0 +1,218 @@
+"""One session: what it measures with, the record of every case, and the files it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfgate import clocks, environment, memory, options, pins
+from perfgate.case import row_of, slug
+from perfgate.files import write_atomic
+from perfgate.measure import Instruments
+from perfgate.options import Settings
+from perfgate.record import SCHEMA, Record
+from perfgate.report import Section, duration, markdown
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+RECORD: pytest.StashKey[Record] = pytest.StashKey()
+
+DURATIONS = "perfgate/durations"
+"""pytest-cache key of the seconds each case took the last time it ran here."""
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether an item measures: it requests the ``measure`` fixture."""
+    return "measure" in getattr(item, "fixturenames", ())
+
+
+@dataclass
+class Run:
+    """State of a session. ``records`` are in the order of the run; times in seconds."""
+
+    config: pytest.Config
+    settings: Settings
+    device: str
+    allocator: str
+    health_before: dict[str, Any]
+    started: str = field(default_factory=clocks.today)
+    records: dict[str, Record] = field(default_factory=dict)
+    durations: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)
+    waiting: list[pytest.Item] = field(default_factory=list)
+    disabled: bool = False
+    interrupted: bool = False
+    write_error: str | None = None
+    sections: list[Section] = field(default_factory=list)
+    _instruments: Instruments | None = None
+
+    @classmethod
+    def start(cls, config: pytest.Config) -> Run:
+        """Read the settings, find the device and pin the process.
+
+        Raises:
+            pytest.UsageError: an option or setting makes no sense, or the device does not exist.
+        """
+        settings = options.from_config(config)
+        try:
+            device = environment.resolve_device(settings.device)
+        except environment.DeviceError as wrong:
+            raise pytest.UsageError(str(wrong)) from None
+        cache = getattr(config, "cache", None)
+        return cls(
+            config=config,
+            settings=settings,
+            device=device,
+            allocator="off: not pinned yet",
+            health_before=environment.health(),
+            expected=dict(cache.get(DURATIONS, {})) if cache is not None else {},
+        )
+
+    def pin(self) -> None:
+        """Pin this process, once, before the first case."""
+        if self.allocator == "off: not pinned yet":
+            self.allocator = pins.pin_allocator() if self.settings.pin else "off: --no-pins"
+
+    @property
+    def instruments(self) -> Instruments:
+        if self._instruments is None:
+            self._instruments = Instruments(clocks.for_device(self.device), memory.for_device(self.device))
+        return self._instruments
+
+    def record_of(self, item: pytest.Item) -> Record:
+        """The record of a benchmark item, made when first asked for."""
+        if RECORD not in item.stash:
+            row = row_of(item)
+            if row is not None:
+                record = Record(row.case.benchmark, row.case.version, row.case.fields, row.case.key)
+            else:
+                name = _benchmark_name(item)
+                call = getattr(item, "callspec", None)
+                record = Record(name, 1, {}, f"{name}/{slug(call.id) if call else 'default'}")
+            record.provenance["executed_on"] = self.device.split(":")[0]
+            item.stash[RECORD] = record
+        return item.stash[RECORD]
+
+    def add(self, record: Record, took_s: float) -> None:
+        """Take a finished record into the session."""
+        record.pins = pins.current(self.allocator)
+        self.records[record.key] = record
+        if record.status == "measured":
+            self.durations[record.key] = took_s
+        self.waiting = [item for item in self.waiting if item.stash.get(RECORD, None) is not record]
+
+    def expected_s(self, item: pytest.Item) -> float | None:
+        """About how long a case will take: as long as the last time here, or the table's guess; None if unknown."""
+        row = row_of(item)
+        if row is None:
+            return None
+        return 0.0 if row.unavailable is not None else self.expected.get(row.case.key, row.expected_s)
+
+    def expected_left(self) -> float:
+        """Seconds that the cases still waiting will take, as far as known."""
+        return sum(self.expected_s(item) or 0.0 for item in self.waiting)
+
+    def plan(self) -> list[str]:
+        """What will run and about how long it takes, as lines for the terminal."""
+        if not self.waiting:
+            return []
+        counts = Counter(_benchmark_name(item) for item in self.waiting)
+        known = [self.expected_s(item) for item in self.waiting]
+        by_benchmark = ", ".join(f"{n} {name}" for name, n in counts.items())
+        lines = [
+            f"perfgate: {len(self.waiting)} cases on {self.device} ({by_benchmark}), "
+            f"about {duration(sum(s for s in known if s))}"
+        ]
+        if any(s is None for s in known):
+            lines[0] += f" and {known.count(None)} cases of unknown length"
+        if any(row.case.key not in self.expected for item in self.waiting if (row := row_of(item))):
+            lines[0] += " (a guess: the next run here will know from this one)"
+        unavailable = sum(row.unavailable is not None for item in self.waiting if (row := row_of(item)))
+        if unavailable:
+            lines.append(f"perfgate: {unavailable} of them cannot run here; `python -m perfgate doctor` says why")
+        return lines
+
+    def ledger(self) -> dict[str, list[str]]:
+        """Case keys by status."""
+        out: dict[str, list[str]] = {}
+        for record in self.records.values():
+            out.setdefault(record.status, []).append(record.key)
+        return out
+
+    def session(self) -> dict[str, Any]:
+        """The session's part of every JSON file."""
+        machine = environment.machine(self.device)
+        settings = asdict(self.settings) | {"report_dir": str(self.settings.report_dir)}
+        return {
+            "schema": SCHEMA,
+            "started": self.started,
+            "fingerprint": {
+                **environment.commit(self.config.rootpath),
+                "versions": environment.versions(self.settings.packages),
+                "driver": environment.driver(self.device),
+            },
+            "machine": machine,
+            "machine_key": environment.machine_key(machine),
+            "health": {"before": self.health_before, "after": environment.health()},
+            "settings": settings,
+            "ledger": self.ledger(),
+            "interrupted": self.interrupted,
+        }
+
+    def finish(self) -> None:
+        """Make the sections and write ``results.json`` and ``summary.md``; remembers why if they cannot be written."""
+        records = list(self.records.values())
+        if not records:
+            return
+        for sections in self.config.hook.pytest_perfgate_sections(config=self.config, records=records):
+            self.sections.extend(sections)
+        session = self.session()
+        self.sections.append(_run_section(session, records))
+        results = {
+            "session": session,
+            "records": [record.to_json() for record in records],
+            "sections": {section.name: section.to_json() for section in self.sections},
+        }
+        folder = self.settings.report_dir
+        try:
+            write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+            write_atomic(folder / "summary.md", markdown.render("Performance report", self.sections))
+        except OSError as wrong:
+            self.write_error = (
+                f"the report could not be written to {folder}: {wrong}; pass --report-dir DIR to put it elsewhere"
+            )
+        self._remember_durations()
+
+    def _remember_durations(self) -> None:
+        cache = getattr(self.config, "cache", None)
+        if cache is not None:
+            cache.set(DURATIONS, self.expected | self.durations)
+
+
+def _benchmark_name(item: pytest.Item) -> str:
+    row = row_of(item)
+    return row.case.benchmark if row is not None else slug(getattr(item, "originalname", item.name))
+
+
+def relative(path: Path, to: Path) -> str:
+    """``path`` as a person in folder ``to`` would write it."""
+    return str(path.relative_to(to)) if path.is_relative_to(to) else str(path)
+
+
+def _run_section(session: dict[str, Any], records: list[Record]) -> Section:
+    fingerprint = session["fingerprint"]
+    versions = ", ".join(f"{name} {version}" for name, version in fingerprint["versions"].items())
+    commit = fingerprint["commit"][:12] if fingerprint["commit"] else "unknown"
+    paragraphs = [
+        f"Machine: {session['machine_key']}, on {session['machine']['device']}; {session['started']}.",
+        f"Versions: {versions}; commit {commit}{', with changes' if fingerprint['dirty'] else ''}.",
+        "Cases: " + ", ".join(f"{len(keys)} {status}" for status, keys in session["ledger"].items()) + ".",
+    ]
+    if session["interrupted"]:
+        paragraphs.insert(0, "Interrupted: only the cases below were measured.")
+    notes = [f"{record.key}: {record.status}: {record.reason}" for record in records if record.status != "measured"]
+    return Section("run", "This run", paragraphs, notes=notes)

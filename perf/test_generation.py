@@ -1,0 +1,229 @@
+"""The experiment: greedy generation under each combination of weight precision and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import pytest
+from perfgate import Case, Measure, Row, Work, cases, part, slug
+from perfgate.run import RUN
+
+from fixtures import attention, quality, quantization
+from fixtures.generation import Encoded, Generation, batches, generate
+from fixtures.models import DEFAULT_MODEL, Loaded
+from fixtures.options import NEW_TOKENS_CPU, SETTINGS
+from fixtures.subject import CHECKED_INPUTS, LONG_NEW_TOKENS, LONG_PROMPT_LEN, Subject
+
+CPU_ROWS = (
+    ("fp32", "eager"),
+    ("fp32", "sdpa-math"),
+    ("fp32", "sdpa-flash"),
+    ("fp32", "fa1"),
+    ("fp32", "fa2"),
+    ("fp32", "fa1+fa2"),
+    ("bf16", "sdpa-flash"),
+    ("int8", "eager"),
+    ("int8", "fa2"),
+    ("nf4", "eager"),
+    ("nf4", "fa2"),
+    ("nf4-dq", "fa2"),
+    ("fp4", "fa2"),
+)
+CPU_QUICK = (("fp32", "eager"), ("fp32", "fa2"), ("nf4", "fa2"))
+ACCELERATOR_ROWS = tuple(
+    (scheme, name)
+    for scheme in ("fp32", "bf16", "fp16", "int8", "nf4")
+    for name in ("eager", "fa1", "fa2", "fa1+fa2", "sdpa-flash")
+    if scheme != "fp32" or name in ("eager", "fa2")
+)
+ACCELERATOR_QUICK = (("bf16", "eager"), ("bf16", "fa2"), ("nf4", "fa2"))
+LONG_ATTENTIONS = ("eager", "sdpa-flash", "fa2")
+
+EXPECTED_S = {"32 bit": 22.0, "16 bit": 75.0, "8 bit": 55.0, "4 bit": 45.0}
+"""A first run's guess for a row of the default model on two cores, in seconds, by family; this machine's own times
+replace it after the first run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationCase(Case):
+    """One row of the experiment."""
+
+    benchmark: ClassVar[str] = "generation"
+    scheme: str = part()
+    attention: str = part(render=slug)
+    model: str = part(default=DEFAULT_MODEL)
+    prompts: str = part(default="en")
+    new_tokens: int = part("n{}", default=NEW_TOKENS_CPU)
+    batch_size: int = part("b{}", default=1)
+    device: str = part(default="cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongGenerationCase(Case):
+    """One long prompt: prefill and a few tokens, where attention's memory shows."""
+
+    benchmark: ClassVar[str] = "generation_long"
+    scheme: str = part()
+    attention: str = part(render=slug)
+    prompt_len: int = part("p{}")
+    new_tokens: int = part("n{}")
+    model: str = part(default=DEFAULT_MODEL)
+    prompts: str = part(default="en")
+    device: str = part(default="cpu")
+
+
+def chosen_rows(config: pytest.Config, default: tuple[tuple[str, str], ...]) -> list[tuple[str, str, bool]]:
+    """Pairs of scheme and attention with whether they are selected.
+
+    ``--quantization`` and ``--attention`` together mean every combination of the two; one alone narrows the default
+    rows, and a name that no default row has gets a row of its own (with eager, or with fp32).
+    """
+    suite = config.stash[SETTINGS]
+    schemes, attentions = suite.quantization, suite.attention
+    wanted = list(default)
+    if schemes and attentions:
+        wanted = [(scheme, name) for scheme in schemes for name in attentions]
+    elif schemes:
+        wanted = [pair for pair in default if pair[0] in schemes]
+        wanted += [(scheme, "eager") for scheme in schemes if scheme not in {pair[0] for pair in default}]
+    elif attentions:
+        wanted = [pair for pair in default if pair[1] in attentions]
+        wanted += [("fp32", name) for name in attentions if name not in {pair[1] for pair in default}]
+    every = dict.fromkeys((*default, *wanted))
+    order = list(quantization.schemes())
+    return [(*pair, pair in wanted) for pair in sorted(every, key=lambda pair: order.index(pair[0]))]
+
+
+def unavailable(scheme: str, name: str, device: str) -> str | None:
+    """Why this machine cannot run a combination, or None."""
+    return quantization.scheme(scheme).unavailable(device) or attention.backend(name).unavailable(device)
+
+
+def generation_rows(config: pytest.Config) -> Iterator[Row]:
+    """The rows of the experiment on the device of this run."""
+    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    default = CPU_ROWS if device == "cpu" else ACCELERATOR_ROWS
+    quick = CPU_QUICK if device == "cpu" else ACCELERATOR_QUICK
+    for scheme, name, selected in chosen_rows(config, default):
+        yield Row(
+            GenerationCase(
+                scheme=scheme,
+                attention=name,
+                model=suite.model.slug,
+                prompts=suite.prompts.name,
+                new_tokens=suite.new_tokens_on(device),
+                batch_size=suite.batch_size,
+                device=device.split(":")[0],
+            ),
+            quick=(scheme, name) in quick,
+            selected=selected,
+            unavailable=unavailable(scheme, name, device),
+            expected_s=EXPECTED_S[quantization.scheme(scheme).family],
+        )
+
+
+def long_rows(config: pytest.Config) -> Iterator[Row]:
+    """The long-prompt cases, for prompt sets that have a long text."""
+    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    scheme = "fp32" if device == "cpu" else "bf16"
+    no_text = None if suite.prompts.long_text else f"prompt set {suite.prompts.name} has no long text (en and ja have)"
+    for name in LONG_ATTENTIONS:
+        yield Row(
+            LongGenerationCase(
+                scheme=scheme,
+                attention=name,
+                prompt_len=LONG_PROMPT_LEN,
+                new_tokens=LONG_NEW_TOKENS,
+                model=suite.model.slug,
+                prompts=suite.prompts.name,
+                device=device.split(":")[0],
+            ),
+            selected=(not suite.quantization or scheme in suite.quantization)
+            and (not suite.attention or name in suite.attention),
+            unavailable=no_text or unavailable(scheme, name, device),
+            expected_s=25.0,
+        )
+
+
+def check_tokens(
+    subject: Subject, case: Case, inputs: Sequence[Encoded], tokens: Sequence[Sequence[int]], measure: Measure
+) -> None:
+    """Assert that the tokens generated for each input are eager's, ties within rounding aside; note differences.
+
+    Raises:
+        fixtures.quality.QualityError: another token than eager's that no rounding explains.
+    """
+    scheme, backend = str(case.fields["scheme"]), attention.backend(str(case.fields["attention"]))
+    for one, chosen in zip(inputs, tokens, strict=True):
+        difference = subject.difference_from_eager(scheme, one, chosen, backend)
+        if difference is not None:
+            if str(difference) not in measure.record.notes:
+                measure.record.notes.append(str(difference))
+            if not difference.tied:
+                raise quality.QualityError(f"{case.key}: not eager's tokens: {difference}")
+
+
+def describe(measure: Measure, loaded: Loaded, backend: attention.Backend) -> None:
+    """Where the row's numbers come from."""
+    measure.record.provenance["implementation"] = f"{loaded.scheme.label}; {backend.label}"
+    note = loaded.scheme.note(loaded.device)
+    if note is not None:
+        measure.record.notes.append(note)
+
+
+@cases(generation_rows)
+def test_generation(case: GenerationCase, subject: Subject, measure: Measure) -> None:
+    """Every input once, greedily, a fixed number of new tokens."""
+    reference = subject.reference  # before the row's own model is loaded: only one is in memory at a time
+    loaded = subject.loaded(case.scheme)
+    quality.require_weights(loaded, case.key)
+    backend = attention.use(loaded.model, case.attention)
+    describe(measure, loaded, backend)
+    measure.record.notes.extend(subject.notes)
+    run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
+
+    probes = subject.inputs[:CHECKED_INPUTS]
+    check_tokens(subject, case, probes, [run([one]).tokens[0] for one in probes], measure)
+    scored = quality.score(loaded, backend, reference)
+    for name, value, unit, better in (
+        ("kl_divergence_nats", scored.kl_divergence_nats, "nats/token", "lower"),
+        ("top1_agreement", scored.top1_agreement, "fraction", "higher"),
+        ("perplexity", scored.perplexity, "1", "lower"),
+    ):
+        if value is not None:
+            measure.bounded(name, value, unit, better)
+    quality.require_bounds(scored, loaded, case.key)
+
+    rounds = batches(subject.inputs, case.batch_size)
+    results = measure(
+        run,
+        inputs=rounds,
+        work=Work(tokens=case.new_tokens * len(subject.inputs) / len(rounds)),
+        samples=Generation.samples,
+        kernel=backend.kernel,
+        weights_bytes=loaded.weights_bytes,
+    )
+    outputs = [tokens for result in results for tokens in result.tokens]
+    if not measure.disabled:
+        known = subject.probes(case.scheme)
+        check_tokens(subject, case, known, outputs[: len(known)], measure)
+        measure.bounded("exact_match_tokens", quality.exact_match_tokens(outputs, reference), "tokens", "higher")
+
+
+@cases(long_rows)
+def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Measure) -> None:
+    """Prefill of a long prompt and a few tokens: the peak of the call shows what attention keeps in memory."""
+    loaded = subject.loaded(case.scheme)
+    backend = attention.use(loaded.model, case.attention)
+    describe(measure, loaded, backend)
+    measure(
+        partial(generate, [subject.long_input], loaded, backend, case.new_tokens, subject.clock),
+        work=Work(tokens=case.new_tokens),
+        check=lambda output: check_tokens(subject, case, [subject.long_input], output.tokens, measure),
+        samples=Generation.samples,
+        kernel=backend.kernel,
+        weights_bytes=loaded.weights_bytes,
+    )

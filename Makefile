@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Where torch comes from, if not from pip's own index: the address that pytorch.org names for your machine.
+TORCH_INDEX ?=
 RUN = $(VENV)/bin/python -m
 STAMP = $(VENV)/.installed
 
@@ -26,5 +28,6 @@ doctor: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(RUN) pip install --quiet --index-url $(TORCH_INDEX) $(shell grep '^torch==' constraints.txt))
 	$(RUN) pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	touch $(STAMP)

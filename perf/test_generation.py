@@ -15,7 +15,7 @@ from fixtures import attention, quality, quantization
 from fixtures.generation import Encoded, Generation, batches, generate
 from fixtures.models import DEFAULT_MODEL, Loaded
 from fixtures.options import NEW_TOKENS_CPU, SETTINGS
-from fixtures.subject import CHECKED_INPUTS, LONG_NEW_TOKENS, LONG_PROMPT_LEN, Subject
+from fixtures.subject import LONG_NEW_TOKENS, LONG_PROMPT_LEN, Subject
 
 CPU_ROWS = (
     ("fp32", "eager"),
@@ -185,8 +185,6 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure) ->
     measure.record.notes.extend(subject.notes)
     run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
 
-    probes = subject.inputs[:CHECKED_INPUTS]
-    check_tokens(subject, case, probes, [run([one]).tokens[0] for one in probes], measure)
     scored = quality.score(loaded, backend, reference)
     for name, value, unit, better in (
         ("kl_divergence_nats", scored.kl_divergence_nats, "nats/token", "lower"),
@@ -202,14 +200,17 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure) ->
         run,
         inputs=rounds,
         work=Work(tokens=case.new_tokens * len(subject.inputs) / len(rounds)),
+        check=lambda output: check_tokens(subject, case, rounds[0], output.tokens, measure),
         samples=Generation.samples,
         kernel=backend.kernel,
         weights_bytes=loaded.weights_bytes,
     )
     outputs = [tokens for result in results for tokens in result.tokens]
     if not measure.disabled:
-        known = subject.probes(case.scheme)
+        known = subject.comparable(case.scheme)
         check_tokens(subject, case, known, outputs[: len(known)], measure)
+        if case.attention == "eager" and case.batch_size == 1:
+            subject.remember_eager(case.scheme, outputs)
         measure.bounded("exact_match_tokens", quality.exact_match_tokens(outputs, reference), "tokens", "higher")
 
 

@@ -383,7 +383,6 @@ def folder_with(folder: Path, names: str) -> Path:
         "config.json model.safetensors",
         "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors",
         "config.json model.safetensors pytorch_model.bin",
-        "tiny.gguf",
     ],
 )
 def test_safe_weights_are_accepted(tmp_path: Path, names: str) -> None:
@@ -399,8 +398,9 @@ def test_pickled_weights_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("", r"has no \*.safetensors \(or \*.gguf\); found: no files"),
-        ("README.md", r"has no \*.safetensors \(or \*.gguf\); found: README.md"),
+        ("", r"has no \*.safetensors; found: no files"),
+        ("tiny.gguf", r"has no \*.safetensors; found: tiny.gguf"),
+        ("README.md", r"has no \*.safetensors; found: README.md"),
         ("model.safetensors", r"has no config.json; found: model.safetensors"),
         (" ".join(f"{number:02}.txt" for number in range(25)), r"19.txt and 5 more"),
     ],

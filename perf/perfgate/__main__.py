@@ -12,18 +12,13 @@ import pytest
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perfgate", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    doctor = commands.add_parser(
+    commands.add_parser(
         "doctor",
+        usage="%(prog)s [what pytest would be given: paths, --model, --device, -k ...]",
         help="tell the devices, meters, clocks and pins of this machine, which cases will run, and why others will not",
     )
-    doctor.add_argument(
-        "pytest_arguments",
-        nargs=argparse.REMAINDER,
-        help="what pytest would be given: paths, --model, --device, -k ...",
-    )
-    given = parser.parse_args(arguments)
-    extra: list[str] = given.pytest_arguments
-    names_paths = any(Path(argument).exists() for argument in extra)
+    _, extra = parser.parse_known_args(arguments)  # argparse.REMAINDER refuses an option in the first place
+    names_paths = any(Path(argument.split("::")[0]).exists() for argument in extra)
     if not names_paths:
         extra = [*extra, *_benchmark_paths()]
     return int(pytest.main(["-p", "perfgate.plugin", "--doctor", "-q", "--no-header", *extra]))

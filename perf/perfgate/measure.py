@@ -140,15 +140,15 @@ class Measure:
             self._replay.replay(())
             return result if inputs is None else [result]
 
-        result = call()
+        result, cold_s = self._round(call, 1)
         if check is not None:
             check(result)
         before = digest(result)
 
-        self._warm(call)
+        warm_s = self._warm(call, cold_s)
         gc.collect()
         if inputs is None:
-            times, extra, stopped_by = self._time(call, samples)
+            times, extra, stopped_by = self._time(call, self._calls_per_round(call, warm_s), samples)
         else:
             results, times, extra = self._time_inputs(lambda one: fn(one, *args, **kwargs), inputs, samples)
             stopped_by = "inputs"
@@ -180,23 +180,28 @@ class Measure:
         """Add a bounded metric: a quality or an error, judged by absolute bounds."""
         self.add(name, Metric(kind="bounded", unit=unit, better=better, value=value))  # type: ignore[arg-type]  # validated there
 
-    def _warm(self, call: Callable[[], Any]) -> None:
-        _, previous = self._round(call, 1)
-        spent = previous
-        for _ in range(WARM_ROUNDS - 1):
-            if spent > WARM_SHARE * self.settings.budget_s:
-                return
+    def _warm(self, call: Callable[[], Any], previous_s: float) -> float:
+        """Call until a call takes about as long as the one before it (the first: as ``previous_s``); returns how long
+        the last one took, in seconds."""
+        spent = 0.0
+        for _ in range(WARM_ROUNDS):
             _, duration = self._round(call, 1)
             spent += duration
-            if abs(duration - previous) <= WARM_AGREEMENT * previous:
-                return
-            previous = duration
+            agrees = abs(duration - previous_s) <= WARM_AGREEMENT * previous_s
+            previous_s = duration
+            if agrees or spent > WARM_SHARE * self.settings.budget_s:
+                break
+        return previous_s
 
-    def _calls_per_round(self, call: Callable[[], Any]) -> int:
-        """How many calls make one round: one, or as many as a very short call needs to fill ``ROUND_FLOOR_S``."""
+    def _calls_per_round(self, call: Callable[[], Any], duration: float) -> int:
+        """How many calls make one round: one, or as many as a very short call needs to fill ``ROUND_FLOOR_S``.
+
+        ``duration`` is what one warm call took, in seconds.
+        """
         calls = 1
-        while (duration := self._round(call, calls)[1]) < ROUND_FLOOR_S:
+        while duration < ROUND_FLOOR_S:
             calls *= 10 if duration < ROUND_FLOOR_S / 10 else 2
+            _, duration = self._round(call, calls)
         return calls
 
     def _round(self, call: Callable[[], Any], calls: int) -> tuple[Any, float]:
@@ -208,9 +213,8 @@ class Measure:
         return result, now() - start
 
     def _time(
-        self, call: Callable[[], Any], samples: Callable[[Any], Mapping[str, float]] | None
+        self, call: Callable[[], Any], calls: int, samples: Callable[[Any], Mapping[str, float]] | None
     ) -> tuple[list[float], dict[str, list[float]], StoppedBy]:
-        calls = self._calls_per_round(call)
         times: list[float] = []
         extra: dict[str, list[float]] = {}
         spent = 0.0

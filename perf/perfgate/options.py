@@ -119,14 +119,18 @@ def pyproject_table(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("perfgate", {})
+        tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
     except tomllib.TOMLDecodeError as broken:
         raise pytest.UsageError(f"{path}: not valid TOML: {broken}") from None
+    table = tools.get("perfgate", {}) if isinstance(tools, dict) else None
+    if not isinstance(table, dict):
+        raise pytest.UsageError(f"{path}: [tool.perfgate] is not a table")
     for key, value in table.items():
         if key not in _FROM_PYPROJECT:
             raise pytest.UsageError(
                 f"{path}: [tool.perfgate] has no setting {key!r}; known: {', '.join(_FROM_PYPROJECT)}"
             )
-        if not isinstance(value, _FROM_PYPROJECT[key]) or isinstance(value, bool):
+        of_texts = not isinstance(value, list) or all(isinstance(one, str) for one in value)
+        if not isinstance(value, _FROM_PYPROJECT[key]) or isinstance(value, bool) or not of_texts:
             raise pytest.UsageError(f"{path}: [tool.perfgate] {key} = {value!r} has the wrong type")
     return table

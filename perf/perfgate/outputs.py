@@ -31,11 +31,12 @@ def _feed(hasher: _Hash, value: Any) -> None:
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         hasher.update(repr(value).encode() + b"\0")
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        hasher.update(bytes(value))
+        hasher.update(f"{len(bytes(value))} ".encode() + bytes(value))
     elif isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             _feed(hasher, key)
             _feed(hasher, value[key])
+        hasher.update(b"end")
     elif isinstance(value, (set, frozenset)):
         _feed_all(hasher, sorted(value, key=repr))
     elif isinstance(value, (list, tuple)):
@@ -44,7 +45,7 @@ def _feed(hasher: _Hash, value: Any) -> None:
         _feed_all(hasher, [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare])
     elif hasattr(value, "detach") and hasattr(value, "untyped_storage"):  # a torch tensor, without importing torch
         _feed_tensor(hasher, value)
-    elif hasattr(value, "tobytes") and hasattr(value, "dtype"):  # a numpy array or scalar
+    elif hasattr(value, "tobytes") and hasattr(value, "dtype") and not value.dtype.hasobject:  # numpy array or scalar
         hasher.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     else:
         raise TypeError(

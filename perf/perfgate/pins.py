@@ -40,10 +40,13 @@ def usable_cores() -> int:
 
 
 def current(allocator: str) -> dict[str, Any]:
-    """The pins as a record keeps them: the allocator's state, the cores, and torch's threads once torch is loaded."""
+    """The pins as a record keeps them: the allocator's state, the cores, torch's threads once torch is loaded, and how
+    OpenMP threads wait for each other (None: they spin, which one foreign process on the machine makes ten times
+    slower)."""
     torch = sys.modules.get("torch")
     return {
         "allocator": allocator,
         "cores": usable_cores(),
         "threads": torch.get_num_threads() if torch is not None else None,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
     }

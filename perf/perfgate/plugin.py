@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[RUN].recall_durations()
     manager = session.config.pluginmanager
     terminalreporter = manager.get_plugin("terminalreporter")
     if terminalreporter is not None and session.config.get_verbosity() == 0:
@@ -119,7 +120,6 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
     run = request.config.stash[RUN]
     record = run.record_of(request.node)
     benchmark.group = benchmark.group or record.name
-    run.disabled = run.disabled or benchmark.disabled
     return Measure(run.settings, run.instruments, BenchmarkReplay(benchmark, request.node.stash[TIMER]), record)
 
 
@@ -128,6 +128,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if is_benchmark(item):
         run = item.config.stash[RUN]
         run.pin()
+        run.disabled = item.config._benchmarksession.disabled  # type: ignore[attr-defined]  # set by pytest-benchmark
         item.stash[STARTED] = time.monotonic()
     return (yield)
 
@@ -152,10 +153,10 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
         report.longrepr = f"{item.nodeid} takes the fixture 'measure' and never calls it: nothing was measured"
         record.status, record.reason = "failed", report.longrepr
     elif report.skipped:
-        record.status, record.reason = "skipped", _message(call)
+        record.status, record.reason = "skipped", _message(call, report)
     elif report.failed:
         record.status = "fell_back" if call.excinfo and call.excinfo.errisinstance(FellBackError) else "failed"
-        record.reason = _message(call)
+        record.reason = _message(call, report)
     if run.disabled:
         return
     took = time.monotonic() - item.stash[STARTED]
@@ -167,8 +168,9 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
         report.perfgate_line = progress.line(record, position, total, took, run.expected_left())  # type: ignore[attr-defined]  # read by Progress
 
 
-def _message(call: pytest.CallInfo[None]) -> str:
-    assert call.excinfo is not None
+def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
+    if call.excinfo is None:  # a strict xfail that passed
+        return str(report.longrepr)[:REASON_LIMIT]
     value = call.excinfo.value
     text = getattr(value, "msg", None) or str(value)
     name = "" if isinstance(value, pytest.skip.Exception) else f"{call.excinfo.typename}: "
@@ -179,12 +181,16 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     output_json["perfgate"] = config.stash[RUN].session()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-benchmark's own wrapper writes its JSON
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+    if not session.config.getoption("doctor"):
+        _finish_session(session, exitstatus)
+    return (yield)
+
+
+def _finish_session(session: pytest.Session, exitstatus: int) -> None:
     run = session.config.stash[RUN]
     run.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-    if session.config.getoption("doctor"):
-        return
     run.finish()
     only_skips = run.records and all(record.status == "skipped" for record in run.records.values())
     if exitstatus == pytest.ExitCode.OK and only_skips and len(run.records) == session.testscollected:

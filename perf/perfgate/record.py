@@ -30,8 +30,30 @@ def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def _finite(what: str, value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        finite = False
+    if not finite:
         raise RecordError(f"{what}: got {value!r}, expected a finite number")
+    return value  # type: ignore[no-any-return]  # just checked
+
+
+def _whole(what: str, value: Any) -> int:
+    if not isinstance(_finite(what, value), int):
+        raise RecordError(f"{what}: got {value!r}, expected a whole number")
+    return int(value)
+
+
+def _text(what: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise RecordError(f"{what}: got {value!r}, expected text")
+    return value
+
+
+def _list(what: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise RecordError(f"{what}: got {value!r}, expected a list")
     return value
 
 
@@ -39,6 +61,23 @@ def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise RecordError(f"{what}: got {type(value).__name__}, expected an object")
     return value
+
+
+def _open(what: str, value: Any) -> dict[str, Any]:
+    """An object whose keys are not prescribed; every number inside must be finite all the same."""
+
+    def look(inside: Any) -> None:
+        if isinstance(inside, Mapping):
+            for one in inside.values():
+                look(one)
+        elif isinstance(inside, list):
+            for one in inside:
+                look(one)
+        elif inside is not None and not isinstance(inside, (str, bool)):
+            _finite(what, inside)
+
+    look(_mapping(what, value))
+    return dict(value)
 
 
 @dataclass(frozen=True)
@@ -64,6 +103,8 @@ class Metric:
             _finite("samples", sample)
         for bound in self.interval or ():
             _finite("interval", bound)
+        if self.interval is not None and self.interval[0] > self.interval[1]:
+            raise RecordError(f"interval: got {list(self.interval)}, expected [low, high]")
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"kind": self.kind, "unit": self.unit, "better": self.better, "value": self.value}
@@ -83,19 +124,19 @@ class Metric:
         fields = _mapping(f"metric {name}", data)
         try:
             interval = fields.get("interval")
-            if interval is not None and len(interval) != 2:
+            if interval is not None and len(_list("interval", interval)) != 2:
                 raise RecordError(f"interval: got {interval!r}, expected [low, high]")
             return cls(
                 kind=fields["kind"],
-                unit=str(fields["unit"]),
+                unit=_text("unit", fields["unit"]),
                 better=fields["better"],
                 value=fields["value"],
-                samples=tuple(fields.get("samples", ())),
+                samples=tuple(_list("samples", fields.get("samples", []))),
                 interval=None if interval is None else (interval[0], interval[1]),
             )
         except KeyError as missing:
             raise RecordError(f"metric {name}: field {missing} is missing") from None
-        except (RecordError, TypeError) as wrong:
+        except RecordError as wrong:
             raise RecordError(f"metric {name}: {wrong}") from None
 
 
@@ -146,30 +187,30 @@ class Record:
         """
         fields = _mapping("record", data)
         schema = fields.get("schema")
-        if schema != SCHEMA:
+        if type(schema) is not int or schema != SCHEMA:
             raise RecordError(f"schema: got {schema!r}, this perfgate reads {SCHEMA}")
         try:
             case = _mapping("case", fields["case"])
             operators = {
-                str(k): int(_finite(f"operators.{k}", v)) for k, v in _mapping("operators", fields["operators"]).items()
+                name: _whole(f"operators.{name}", n) for name, n in _mapping("operators", fields["operators"]).items()
             }
             metrics = _mapping("metrics", fields["metrics"])
             if fields["stopped_by"] is not None:
                 _one_of("stopped_by", fields["stopped_by"], get_args(StoppedBy))
             return cls(
-                name=str(case["name"]),
-                version=int(_finite("case.version", case["version"])),
-                fields=dict(_mapping("case.fields", case["fields"])),
-                key=str(case["key"]),
+                name=_text("case.name", case["name"]),
+                version=_whole("case.version", case["version"]),
+                fields=_open("case.fields", case["fields"]),
+                key=_text("case.key", case["key"]),
                 status=_one_of("status", fields["status"], get_args(Status)),  # type: ignore[arg-type]  # just checked
-                reason=fields["reason"],
-                provenance=dict(_mapping("provenance", fields["provenance"])),
+                reason=None if fields["reason"] is None else _text("reason", fields["reason"]),
+                provenance=_open("provenance", fields["provenance"]),
                 metrics={name: Metric.from_json(name, metric) for name, metric in metrics.items()},
                 operators=operators,
-                pins=dict(_mapping("pins", fields["pins"])),
+                pins=_open("pins", fields["pins"]),
                 stopped_by=fields["stopped_by"],
-                clock=fields["clock"],
-                notes=[str(note) for note in fields["notes"]],
+                clock=None if fields["clock"] is None else _text("clock", fields["clock"]),
+                notes=[_text("notes", note) for note in _list("notes", fields["notes"])],
             )
         except KeyError as missing:
             raise RecordError(f"record: field {missing} is missing") from None

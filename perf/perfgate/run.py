@@ -21,6 +21,9 @@ from perfgate.report import Section, duration, markdown
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 RECORD: pytest.StashKey[Record] = pytest.StashKey()
 
+BUSY_LOAD = 0.5
+"""A one-minute load above which other processes take time from the measured one: half a core."""
+
 DURATIONS = "perfgate/durations"
 """pytest-cache key of the seconds each case took the last time it ran here."""
 
@@ -62,15 +65,19 @@ class Run:
             device = environment.resolve_device(settings.device)
         except environment.DeviceError as wrong:
             raise pytest.UsageError(str(wrong)) from None
-        cache = getattr(config, "cache", None)
         return cls(
             config=config,
             settings=settings,
             device=device,
             allocator="off: not pinned yet",
             health_before=environment.health(),
-            expected=dict(cache.get(DURATIONS, {})) if cache is not None else {},
         )
+
+    def recall_durations(self) -> None:
+        """Read how long the cases took the last time; pytest's cache exists only once it is configured."""
+        cache = getattr(self.config, "cache", None)
+        if cache is not None:
+            self.expected = dict(cache.get(DURATIONS, {}))
 
     def pin(self) -> None:
         """Pin this process, once, before the first case."""
@@ -131,6 +138,12 @@ class Run:
             lines[0] += f" and {known.count(None)} cases of unknown length"
         if any(row.case.key not in self.expected for item in self.waiting if (row := row_of(item))):
             lines[0] += " (a guess: the next run here will know from this one)"
+        load = self.health_before["load_1min"]
+        if load is not None and load > BUSY_LOAD:
+            lines.append(
+                f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
+                "OMP_WAIT_POLICY=PASSIVE makes several torch threads suffer less from it"
+            )
         unavailable = sum(row.unavailable is not None for item in self.waiting if (row := row_of(item)))
         if unavailable:
             lines.append(f"perfgate: {unavailable} of them cannot run here; `python -m perfgate doctor` says why")
@@ -210,6 +223,7 @@ def _run_section(session: dict[str, Any], records: list[Record]) -> Section:
     paragraphs = [
         f"Machine: {session['machine_key']}, on {session['machine']['device']}; {session['started']}.",
         f"Versions: {versions}; commit {commit}{', with changes' if fingerprint['dirty'] else ''}.",
+        f"Load before {session['health']['before']['load_1min']}, after {session['health']['after']['load_1min']}.",
         "Cases: " + ", ".join(f"{len(keys)} {status}" for status, keys in session["ledger"].items()) + ".",
     ]
     if session["interrupted"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 from perfgate.report import Section, Table
@@ -30,9 +31,7 @@ def _table(table: Table) -> list[str]:
 
 def _text(text: str) -> str:
     """``text`` on one line, with what Markdown or HTML would take as mark-up escaped."""
-    flat = " ".join(text.split())
-    for character in "\\`*_[]<>|":
-        flat = flat.replace(
-            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
-        )
+    flat = html.escape(" ".join(text.split()), quote=False)
+    for character in "\\`*_[]|":
+        flat = flat.replace(character, f"\\{character}")
     return flat

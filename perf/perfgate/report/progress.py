@@ -37,8 +37,7 @@ class Progress:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         line = getattr(report, "perfgate_line", None)
         if line is not None:
-            self._terminal.ensure_newline()
-            self._terminal.write_line(line)
+            self._terminal.write("\n" + line)
 
 
 def line(record: Record, position: int, total: int, took_s: float, left_s: float | None) -> str:

@@ -1,0 +1,31 @@
+"""What is special to this suite's report."""
+
+from __future__ import annotations
+
+import experiment
+import pytest
+from perfgate.record import Record
+from perfgate.report import Section
+from perfgate.run import RUN
+
+from fixtures.options import SETTINGS
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """What the experiment runs on."""
+    suite = config.stash[SETTINGS]
+    new_tokens = suite.new_tokens_on(config.stash[RUN].device)
+    return (
+        f"experiment: model {suite.model.name} ({suite.model.origin}), {len(suite.prompts.prompts)} inputs "
+        f"({suite.prompts.name}), {new_tokens} new tokens each, {suite.batch_size} at a time"
+    )
+
+
+def pytest_perfgate_sections(records: list[Record]) -> list[Section]:
+    """The experiment's table, its claims and the long-prompt case."""
+    return experiment.sections(records)
+
+
+def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:
+    """The schemes and attentions of this machine."""
+    return experiment.doctor(config.stash[RUN].device)

@@ -249,7 +249,11 @@ def doctor(device: str) -> list[Section]:
     def rows(named: dict[str, str], why: Callable[[str], str | None]) -> list[dict[str, Value]]:
         return [{"name": name, "what": label, "here": why(name) or "yes"} for name, label in named.items()]
 
-    columns = (Column("name", "name"), Column("what", "what it is"), Column("here", "available here"))
+    columns = (
+        Column("name", "name"),
+        Column("what", "what it is", words=True),
+        Column("here", "available here", words=True),
+    )
     schemes, backends = quantization.schemes(), attention.backends()
     return [
         Section(

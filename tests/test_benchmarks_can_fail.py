@@ -71,7 +71,9 @@ def meter_reads_zero(patch, item):
 
 
 def logits_not_a_number(patch, item):
-    head = item.funcargs["subject"].loaded("fp32").model.lm_head
+    subject = item.funcargs["subject"]
+    subject.reference  # made now, by a model in order
+    head = subject.loaded("fp32").model.lm_head
     patch.setattr(head, "forward", lambda hidden: torch.full((*hidden.shape[:-1], 128), float("nan")))
 
 
@@ -201,14 +203,13 @@ def require_measured(record: dict[str, Any]) -> None:
     assert {"tpot_s", "kl_divergence_nats", "top1_agreement", "perplexity", "exact_match_tokens"} <= set(metrics)
 
 
-def test_unharmed_rows_pass(experiment: Experiment) -> None:
+@pytest.mark.slow
+def test_unharmed_quick_rows_pass_and_the_session_ends_with_0(experiment: Experiment) -> None:
     found = experiment("--quick")
     assert found.exit_code == 0, found.output
     assert set(found.records) == {("fp32", "eager"), ("fp32", "fa2"), ("nf4", "fa2")}
     for record in found.records.values():
         require_measured(record)
-    assert found.records["fp32", "fa2"]["metrics"]["exact_match_tokens"]["value"] == 3
-    assert found.records["fp32", "fa2"]["provenance"]["kernel"] == "fa2-torch"
 
 
 def test_each_fault_fails_its_own_row_and_no_other(experiment: Experiment) -> None:
@@ -225,6 +226,8 @@ def test_each_fault_fails_its_own_row_and_no_other(experiment: Experiment) -> No
         assert f"FAILED perf/test_generation.py::test_generation[{test_id}]" in found.output
     for row in UNHARMED:
         require_measured(found.records[row])
+    assert found.records["fp32", "eager"]["provenance"]["kernel"] == "aten._softmax"
+    assert found.records["fp32", "eager"]["metrics"]["exact_match_tokens"]["value"] == 3
     assert re.search(r"\b9 failed, 4 passed\b", found.output)
 
 

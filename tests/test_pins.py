@@ -77,9 +77,18 @@ class TestWhereItCannotPin:
 
 
 class TestCurrent:
-    def test_with_torch(self) -> None:
-        expected = {"allocator": "mallopt", "cores": pins.usable_cores(), "threads": torch.get_num_threads()}
-        assert pins.current("mallopt") == expected
+    def test_with_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        assert pins.current("mallopt") == {
+            "allocator": "mallopt",
+            "cores": pins.usable_cores(),
+            "threads": torch.get_num_threads(),
+            "omp_wait_policy": "PASSIVE",
+        }
+
+    def test_a_wait_policy_that_is_not_set_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        assert pins.current("mallopt")["omp_wait_policy"] is None
 
     def test_without_torch_there_are_no_threads_to_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "torch")

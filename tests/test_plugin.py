@@ -153,7 +153,7 @@ class TestReport:
 
     def test_a_line_for_each_case_as_it_finishes(self, project: Project) -> None:
         result = project.run()
-        result.stdout.fnmatch_lines([f"*[[]1/3] {BUILTIN}: * ms, peak 2.0 MiB*", f"*[[]2/3] {LOOP}: *"])
+        result.stdout.fnmatch_lines([f"*[[]1/3] {BUILTIN}: * s, peak 2.0 MiB*", f"*[[]2/3] {LOOP}: *"])
 
     def test_the_plan_comes_first(self, project: Project) -> None:
         result = project.run()
@@ -336,3 +336,12 @@ class TestProcess:
         assert "operator_calls" not in record["metrics"]
         assert record["clock"] == "wall"
         assert record["pins"]["allocator"] != "off: not pinned yet"
+
+
+def test_two_benchmarks_with_one_key_are_refused(project: Project) -> None:
+    """Their records would overwrite each other, and one of them would pass for both."""
+    project.benchmark("def test_one(measure): measure(sum, [1])")
+    project.pytester.makepyfile(test_more="def test_one(measure): measure(sum, [2])")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two benchmarks share the key 'test_one/default'*test_more*test_sums*rename*"])

@@ -11,6 +11,7 @@ from perfgate.report import (
     Table,
     decimals,
     duration,
+    latency,
     markdown,
     mebibytes,
     milliseconds,
@@ -172,7 +173,7 @@ class TestProgress:
         ("given", "text"),
         [
             (record(throughput_tokens_per_s=14.25, latency_s=1.0, peak_memory_bytes=2**20), "14.2 tokens/s, peak 1.0"),
-            (record(latency_s=0.5), "500.0 ms"),
+            (record(latency_s=0.5), "500 ms"),
             (Record("sums", 1, {}, "k", status="failed", reason="wrong sum"), "failed: wrong sum"),
         ],
     )
@@ -181,9 +182,21 @@ class TestProgress:
 
     def test_line_with_the_time_left(self) -> None:
         line = progress.line(record(latency_s=0.5), position=3, total=13, took_s=23.2, left_s=200)
-        assert line == "  [3/13] sums/loop: 500.0 ms (23 s; about 3 min 20 s left)"
+        assert line == "  [3/13] sums/loop: 500 ms (23 s; about 3 min 20 s left)"
 
     @pytest.mark.parametrize(("position", "left_s"), [(13, 200), (3, None), (3, 0.0)])
     def test_line_where_nothing_is_left_or_known(self, position: int, left_s: float | None) -> None:
         line = progress.line(record(latency_s=0.5), position=position, total=13, took_s=23.2, left_s=left_s)
-        assert line.endswith("500.0 ms (23 s)")
+        assert line.endswith("500 ms (23 s)")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.25, "1.25 s"), (1.0, "1 s"), (0.00342, "3.42 ms"), (9.9e-7, "990 ns"), (1e-6, "1 us")]
+)
+def test_a_latency_is_shown_in_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert latency(seconds) == text
+
+
+def test_a_column_of_words_is_aligned_to_the_left() -> None:
+    table = Table([Column("a", "a"), Column("b", "b", words=True), Column("c", "c")], [{"a": "x", "b": "y", "c": 1}])
+    assert "|---|---|---:|" in markdown.render("t", [Section("s", "s", table=table)])

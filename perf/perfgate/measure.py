@@ -67,10 +67,12 @@ class Replay(Protocol):
 
 @dataclass
 class Instruments:
-    """What a session measures with. The meter is proved (see :func:`perfgate.memory.verify`) before its first use."""
+    """What a session measures with. The meter is proved (see :func:`perfgate.memory.verify`) before its first use;
+    ``no_meter`` says why there is none."""
 
     clock: Clock
     meter: memory.Meter | None
+    no_meter: str | None = None
     meter_verified: bool = False
 
     def proved_meter(self) -> memory.Meter | None:
@@ -288,7 +290,7 @@ class Measure:
             metrics["activation_peak_bytes"] = exact(peak, "bytes")
             metrics["peak_memory_bytes"] = exact((weights_bytes or 0) + peak, "bytes")
         else:
-            self.record.notes.append(memory.why_none("cpu") or "peak memory was not measured")
+            self.record.notes.append(self.instruments.no_meter or "peak memory was not measured")
         metrics["resident_set_bytes"] = Metric("sampled", "bytes", "none", memory.resident_set_bytes())
         if counts is not None:
             metrics["operator_calls"] = exact(counts.calls, "calls")

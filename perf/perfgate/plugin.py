@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from perfgate import case as case_tables
 from perfgate import doctor, hookspec, options
 from perfgate.case import row_of
+from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
 from perfgate.report import progress, terminal
 from perfgate.run import RUN, Run, is_benchmark, relative
@@ -36,6 +36,8 @@ class ReplayTimer:
 
 TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
 STARTED: pytest.StashKey[float] = pytest.StashKey()
+CLOCK = WallClock()
+"""For how long a case took in all; what is inside a case is timed by the run's instruments."""
 
 
 class BenchmarkReplay:
@@ -67,7 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[RUN].recall_durations()
+    run = session.config.stash[RUN]
+    run.recall_durations()
+    run.disabled = session.config._benchmarksession.disabled  # type: ignore[attr-defined]  # set by pytest-benchmark
     manager = session.config.pluginmanager
     terminalreporter = manager.get_plugin("terminalreporter")
     if terminalreporter is not None and session.config.get_verbosity() == 0:
@@ -97,6 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    config.stash[RUN].require_own_keys(items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -128,8 +133,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if is_benchmark(item):
         run = item.config.stash[RUN]
         run.pin()
-        run.disabled = item.config._benchmarksession.disabled  # type: ignore[attr-defined]  # set by pytest-benchmark
-        item.stash[STARTED] = time.monotonic()
+        item.stash[STARTED] = CLOCK.now()
     return (yield)
 
 
@@ -159,7 +163,7 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
         record.reason = _message(call, report)
     if run.disabled:
         return
-    took = time.monotonic() - item.stash[STARTED]
+    took = CLOCK.now() - item.stash[STARTED]
     run.add(record, took)
     if "benchmark" in funcargs:
         funcargs["benchmark"].extra_info["perfgate"] = record.to_json()
@@ -202,7 +206,7 @@ def _finish_session(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     run = config.stash[RUN]
-    if run.disabled:
+    if run.disabled and run.waiting:
         terminalreporter.write_line("perfgate: the benchmarks ran once as plain tests; nothing was measured")
     if not run.sections:
         return

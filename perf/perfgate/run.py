@@ -87,7 +87,9 @@ class Run:
     @property
     def instruments(self) -> Instruments:
         if self._instruments is None:
-            self._instruments = Instruments(clocks.for_device(self.device), memory.for_device(self.device))
+            self._instruments = Instruments(
+                clocks.for_device(self.device), memory.for_device(self.device), memory.why_none(self.device)
+            )
         return self._instruments
 
     def record_of(self, item: pytest.Item) -> Record:
@@ -103,6 +105,22 @@ class Run:
             record.provenance["executed_on"] = self.device.split(":")[0]
             item.stash[RECORD] = record
         return item.stash[RECORD]
+
+    def require_own_keys(self, items: list[pytest.Item]) -> None:
+        """Refuse two benchmarks whose records would overwrite each other.
+
+        Raises:
+            pytest.UsageError: two items have one key.
+        """
+        owners: dict[str, str] = {}
+        for item in filter(is_benchmark, items):
+            key = self.record_of(item).key
+            if key in owners:
+                raise pytest.UsageError(
+                    f"two benchmarks share the key {key!r}: {owners[key]} and {item.nodeid}; "
+                    "rename one function, or give its Case another benchmark name"
+                )
+            owners[key] = item.nodeid
 
     def add(self, record: Record, took_s: float) -> None:
         """Take a finished record into the session."""
@@ -142,7 +160,7 @@ class Run:
         if load is not None and load > BUSY_LOAD:
             lines.append(
                 f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
-                "OMP_WAIT_POLICY=PASSIVE makes several torch threads suffer less from it"
+                "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
             )
         unavailable = sum(row.unavailable is not None for item in self.waiting if (row := row_of(item)))
         if unavailable:
@@ -194,7 +212,7 @@ class Run:
         try:
             write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
             write_atomic(folder / "summary.md", markdown.render("Performance report", self.sections))
-        except OSError as wrong:
+        except (OSError, TypeError, ValueError) as wrong:
             self.write_error = (
                 f"the report could not be written to {folder}: {wrong}; pass --report-dir DIR to put it elsewhere"
             )

@@ -13,11 +13,12 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: the key of its values, its title, and how a value becomes text."""
+    """A table's column: the key of its values, its title, and how a value becomes text (``words``: left-aligned)."""
 
     key: str
     title: str
     render: Callable[[Any], str] = str
+    words: bool = False
 
     def text(self, row: Mapping[str, Value]) -> str:
         value = row.get(self.key)
@@ -63,6 +64,14 @@ def milliseconds(value: float) -> str:
 
 def seconds(value: float) -> str:
     return f"{value:,.2f}"
+
+
+def latency(value: float) -> str:
+    """Seconds in the unit that suits them: ``1.25 s``, ``3.42 ms``, ``870 ns``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
 
 
 def decimals(digits: int) -> Callable[[float], str]:

@@ -24,7 +24,8 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 def _table(table: Table) -> list[str]:
     header = "| " + " | ".join(_text(column.title) for column in table.columns) + " |"
-    ruler = "|" + "|".join(["---"] + ["---:"] * (len(table.columns) - 1)) + "|"
+    left = [position == 0 or column.words for position, column in enumerate(table.columns)]
+    ruler = "|" + "|".join("---" if words else "---:" for words in left) + "|"
     rows = ["| " + " | ".join(_text(column.text(row)) for column in table.columns) + " |" for row in table.rows]
     return [header, ruler, *rows]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perfgate.record import Record
-from perfgate.report import duration, mebibytes, milliseconds
+from perfgate.report import duration, latency, mebibytes
 
 
 def headline(record: Record) -> str:
@@ -13,11 +13,11 @@ def headline(record: Record) -> str:
     if record.status != "measured":
         return f"{record.status}: {record.reason}"
     parts = []
-    throughput, latency, peak = map(record.value, ("throughput_tokens_per_s", "latency_s", "peak_memory_bytes"))
+    throughput, took, peak = map(record.value, ("throughput_tokens_per_s", "latency_s", "peak_memory_bytes"))
     if throughput is not None:
         parts.append(f"{throughput:,.1f} tokens/s")
-    elif latency is not None:
-        parts.append(f"{milliseconds(latency)} ms")
+    elif took is not None:
+        parts.append(latency(took))
     if peak is not None:
         parts.append(f"peak {mebibytes(peak)} MiB")
     return ", ".join(parts)

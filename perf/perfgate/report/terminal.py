@@ -49,9 +49,8 @@ def _width(table: RichTable, console: Console) -> int:
 def _rich(columns: Sequence[Column], table: Table) -> RichTable:
     out = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(columns):
-        out.add_column(
-            Text(column.title), justify="left" if position == 0 else "right", overflow="fold", no_wrap=position > 0
-        )
+        left = position == 0 or column.words
+        out.add_column(Text(column.title), justify="left" if left else "right", overflow="fold", no_wrap=not left)
     for row in table.rows:
         out.add_row(*(Text(column.text(row)) for column in columns))
     return out

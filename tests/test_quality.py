@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures import attention, quality
 from fixtures.generation import Encoded, encode
-from fixtures.quality import TIE_ROUNDINGS, Quality, QualityError, Reference
+from fixtures.quality import Quality, QualityError, Reference
 from fixtures.quantization import Bounds
 
 TEXTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly.")
@@ -152,7 +152,7 @@ def test_exact_match_refuses_incomplete_outputs(outputs: list[tuple[int, ...]]) 
 
 
 ONE = Encoded("q7", (1, 2), 0, 2)
-ROUNDING = 2.0**-23
+TIE = 2.0**-19
 
 
 def logits_with_gap(gap: float) -> torch.Tensor:
@@ -164,17 +164,17 @@ def logits_with_gap(gap: float) -> torch.Tensor:
 
 
 def test_equal_tokens_have_no_difference() -> None:
-    assert quality.first_difference(ONE, (3, 4, 5), (3, 4, 5), logits_with_gap(1.0), ROUNDING) is None
+    assert quality.first_difference(ONE, (3, 4, 5), (3, 4, 5), logits_with_gap(1.0), TIE) is None
 
 
-@pytest.mark.parametrize(("roundings", "tied"), [(0.0, True), (TIE_ROUNDINGS, True), (TIE_ROUNDINGS + 1, False)])
-def test_first_difference_decides_whether_it_is_a_tie(roundings: float, tied: bool) -> None:
-    gap = roundings * ROUNDING * 8.0
-    found = quality.first_difference(ONE, (3, 9, 9), (3, 4, 5), logits_with_gap(gap), ROUNDING)
+@pytest.mark.parametrize(("share", "tied"), [(0.0, True), (1.0, True), (1.25, False)])
+def test_first_difference_decides_whether_it_is_a_tie(share: float, tied: bool) -> None:
+    gap = share * TIE * 8.0
+    found = quality.first_difference(ONE, (3, 9, 9), (3, 4, 5), logits_with_gap(gap), TIE)
     assert found is not None
     assert (found.prompt_id, found.position, found.eager_token, found.row_token) == ("q7", 1, 4, 9)
     assert found.logit_gap == gap
-    assert found.tie_below == TIE_ROUNDINGS * ROUNDING * 8.0
+    assert found.tie_below == TIE * 8.0
     assert found.tied is tied
     assert str(found).startswith("input q7, new token 1: eager chose 4, the row 9; logit gap ")
     assert ("no tie" in str(found)) is not tied
@@ -188,7 +188,7 @@ def test_coarser_arithmetic_ties_more() -> None:
 
 def test_a_missing_token_is_no_equality() -> None:
     with pytest.raises(ValueError, match="zip"):
-        quality.first_difference(ONE, (3, 4), (3, 4, 5), logits_with_gap(1.0), ROUNDING)
+        quality.first_difference(ONE, (3, 4), (3, 4, 5), logits_with_gap(1.0), TIE)
 
 
 def with_bounds(tiny: Any, **bounds: float) -> Any:

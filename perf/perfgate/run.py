@@ -21,6 +21,9 @@ from perfgate.report import Section, duration, markdown
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 RECORD: pytest.StashKey[Record] = pytest.StashKey()
 
+NOT_PINNED = "off: not pinned yet"
+"""The allocator's state until the first case; a session that only collects pins nothing."""
+
 BUSY_LOAD = 0.5
 """A one-minute load above which other processes take time from the measured one: half a core."""
 
@@ -55,7 +58,7 @@ class Run:
 
     @classmethod
     def start(cls, config: pytest.Config) -> Run:
-        """Read the settings, find the device and pin the process.
+        """Read the settings and find the device; :meth:`pin` pins the process later.
 
         Raises:
             pytest.UsageError: an option or setting makes no sense, or the device does not exist.
@@ -69,7 +72,7 @@ class Run:
             config=config,
             settings=settings,
             device=device,
-            allocator="off: not pinned yet",
+            allocator=NOT_PINNED,
             health_before=environment.health(),
         )
 
@@ -81,7 +84,7 @@ class Run:
 
     def pin(self) -> None:
         """Pin this process, once, before the first case."""
-        if self.allocator == "off: not pinned yet":
+        if self.allocator == NOT_PINNED:
             self.allocator = pins.pin_allocator() if self.settings.pin else "off: --no-pins"
 
     @property

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _noted: ContextVar[Counter[str] | None] = ContextVar("perfgate_noted_kernels", default=None)
 _formulas: dict[str, Callable[..., int]] = {}
+_composite: dict[Any, bool] = {}
 
 
 @dataclass(frozen=True)
@@ -97,29 +98,50 @@ def count(call: Callable[[], T]) -> tuple[T, Counts | None]:
 
 
 def _count_dispatched(call: Callable[[], T]) -> tuple[T, Counts]:
+    """One dispatch mode for calls and FLOPs: torch's own ``FlopCounterMode`` beside a second mode makes the counted
+    call three to four times slower, mostly with the module hooks that we do not need."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import flop_registry
 
     counts = Counts()
+    formulas = flop_registry | _known_formulas(torch)
 
-    class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            formula = formulas.get(func._overloadpacket)
+            if formula is None and _is_composite(torch, func):  # under inference_mode; its parts are what is counted
+                with self:
+                    return func.decompose(*args, **kwargs)
+            result = func(*args, **kwargs)
             counts.operators[str(func)] += 1
-            return func(*args, **(kwargs or {}))
+            if formula is not None:
+                counts.flops += int(formula(*args, **kwargs, out_val=result))
+            return result
 
-    flops = FlopCounterMode(display=False, custom_mapping=_known_formulas(torch))
-    with _Operators(), flops:  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    with _Work():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         result = call()
-    counts.flops = int(flops.get_total_flops())
     return result, counts
 
 
+def _is_composite(torch: Any, func: Any) -> bool:
+    """Whether an operator is defined by other operators alone. Asked once for each: the answer costs more than most
+    operators."""
+    known = _composite.get(func)
+    if known is None:
+        key = torch._C.DispatchKey.CompositeImplicitAutograd
+        known = _composite[func] = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
+    return known
+
+
 def _known_formulas(torch: Any) -> dict[Any, Callable[..., int]]:
+    from torch.utils.flop_counter import shape_wrapper
+
     known = {}
     for name, formula in _formulas.items():
         namespace, operator = name.split("::")
         packet = getattr(getattr(torch.ops, namespace), operator, None)
         if packet is not None:  # the library that defines it may not be loaded
-            known[packet] = formula
+            known[packet] = shape_wrapper(formula)
     return known

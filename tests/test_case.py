@@ -121,3 +121,19 @@ class TestTable:
     def test_a_test_without_a_table_is_left_alone(self) -> None:
         metafunc = SimpleNamespace(definition=SimpleNamespace(iter_markers=lambda name: iter(())))
         assert parametrize(metafunc) is None  # type: ignore[arg-type,func-returns-value]
+
+
+@pytest.mark.parametrize(
+    ("row", "default", "quick", "all_cases"),
+    [
+        ({}, True, False, True),
+        ({"quick": True}, True, True, True),
+        ({"extra": True}, False, False, True),
+        ({"quick": True, "selected": False}, False, False, False),
+    ],
+)
+def test_which_run_has_a_row(row: dict[str, bool], default: bool, quick: bool, all_cases: bool) -> None:
+    one = Row(Pair(left="a", right="x"), **row)
+    assert one.chosen(quick=False, all_cases=False) is default
+    assert one.chosen(quick=True, all_cases=False) is quick
+    assert one.chosen(quick=False, all_cases=True) is all_cases

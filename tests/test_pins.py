@@ -102,3 +102,25 @@ class TestCurrent:
         monkeypatch.delattr(os, "sched_getaffinity", raising=False)
         monkeypatch.setattr(os, "cpu_count", lambda: 12)
         assert pins.usable_cores() == 12
+
+
+class TestOneCore:
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
+    def test_one_core_and_one_thread_inside_and_as_before_outside(self) -> None:
+        cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+        with pins.one_core():
+            inside = pins.current("off")
+        assert (inside["cores"], inside["threads"]) == (1, 1)
+        assert (os.sched_getaffinity(0), torch.get_num_threads()) == (cores, threads)
+
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
+    def test_a_failure_inside_leaves_nothing_pinned(self) -> None:
+        cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+        with pytest.raises(ZeroDivisionError), pins.one_core():
+            raise ZeroDivisionError
+        assert (os.sched_getaffinity(0), torch.get_num_threads()) == (cores, threads)
+
+    def test_where_there_is_no_affinity_the_threads_are_pinned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+        with pins.one_core():
+            assert torch.get_num_threads() == 1

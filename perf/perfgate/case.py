@@ -82,16 +82,21 @@ class Case:
 class Row:
     """One line of a case table.
 
-    ``quick``: part of the ``--quick`` subset. ``selected``: False deselects the row (it is then not "missing").
-    ``unavailable``: why this machine cannot run the row; it becomes the skip reason. ``expected_s``: a rough guess
-    of the row's duration in seconds on a first run, before this machine has told.
+    ``quick``: part of the ``--quick`` subset. ``extra``: runs with ``--all-cases`` only. ``selected``: False deselects
+    the row (it is then not "missing"). ``unavailable``: why this machine cannot run the row; it becomes the skip
+    reason. ``expected_s``: a rough guess of the row's duration in seconds on a first run, before this machine has told.
     """
 
     case: Case
     quick: bool = False
+    extra: bool = False
     selected: bool = True
     unavailable: str | None = None
     expected_s: float | None = None
+
+    def chosen(self, *, quick: bool, all_cases: bool) -> bool:
+        """Whether a run with these options runs the row."""
+        return self.selected and (self.quick if quick else all_cases or not self.extra)
 
 
 class Table(Protocol):

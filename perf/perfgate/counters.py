@@ -143,5 +143,5 @@ def _known_formulas(torch: Any) -> dict[Any, Callable[..., int]]:
         namespace, operator = name.split("::")
         packet = getattr(getattr(torch.ops, namespace), operator, None)
         if packet is not None:  # the library that defines it may not be loaded
-            known[packet] = shape_wrapper(formula)
+            known[packet] = shape_wrapper(formula)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return known

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from perfgate import counters, memory
 from perfgate.clocks import Clock
 from perfgate.counters import Counts, Work
-from perfgate.options import Settings
+from perfgate.options import DEFAULT_BUDGET_S, Settings
 from perfgate.outputs import digest
 from perfgate.record import Metric, Record, StoppedBy
 from perfgate.statistics import median_interval
@@ -90,6 +90,7 @@ class Measure:
         self.instruments = instruments
         self.record = record
         self._replay = replay
+        self._budget_s = DEFAULT_BUDGET_S
         self.used = False
 
     @property
@@ -107,6 +108,7 @@ class Measure:
         samples: Callable[[Any], Mapping[str, float]] | None = None,
         kernel: Kernel | None = None,
         weights_bytes: int | None = None,
+        budget_s: float = DEFAULT_BUDGET_S,
         **kwargs: Any,
     ) -> Any:
         """Measure ``fn(*args, **kwargs)`` in five passes and return its result.
@@ -120,6 +122,7 @@ class Measure:
             samples: numbers to take from each round's result, by metric name, in seconds.
             kernel: the kernel that must have run.
             weights_bytes: bytes that the subject keeps allocated; peak memory is these plus the call's peak.
+            budget_s: seconds of timed rounds, where the user chose no ``--measure-budget``.
 
         Raises:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
@@ -128,6 +131,7 @@ class Measure:
         if self.used:
             raise RuntimeError("measure(...) was called twice in one test; one case is one measured callable")
         self.used = True
+        self._budget_s = budget_s if self.settings.budget_s is None else self.settings.budget_s
 
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
@@ -174,6 +178,11 @@ class Measure:
             self._require_kernel(kernel, counts)
         return counted if inputs is None else results
 
+    def peak_of(self, call: Callable[[], Any]) -> int | None:
+        """Peak memory of one more untimed call, in bytes, for invariants between calls; None without a meter."""
+        meter = self.instruments.proved_meter()
+        return None if meter is None else meter.peak_of(call)[1]
+
     def add(self, name: str, metric: Metric) -> None:
         """Add a metric that the benchmark computed itself (bounded metrics, mostly) to the case's record."""
         self.record.metrics[name] = metric
@@ -191,7 +200,7 @@ class Measure:
             spent += duration
             agrees = abs(duration - previous_s) <= WARM_AGREEMENT * previous_s
             previous_s = duration
-            if agrees or spent > WARM_SHARE * self.settings.budget_s:
+            if agrees or spent > WARM_SHARE * self._budget_s:
                 break
         return previous_s
 
@@ -231,7 +240,7 @@ class Measure:
                 if estimate is not None and estimate.relative_half_width <= self.settings.precision:
                     return times, extra, "precision"
                 next_look = int(len(times) * LOOK_EVERY) + 1
-            if spent >= self.settings.budget_s and len(times) >= 2:
+            if spent >= self._budget_s and len(times) >= 2:
                 return times, extra, "budget"
 
     def _time_inputs(

@@ -18,11 +18,13 @@ DEFAULT_PRECISION = 0.01
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything perfgate lets a user choose; times in seconds, precision as a fraction."""
+    """Everything perfgate lets a user choose; times in seconds, precision as a fraction. ``budget_s`` is None where
+    nobody chose one: then a benchmark's own default or ``DEFAULT_BUDGET_S`` holds."""
 
     device: str = "auto"
     quick: bool = False
-    budget_s: float = DEFAULT_BUDGET_S
+    all_cases: bool = False
+    budget_s: float | None = None
     precision: float = DEFAULT_PRECISION
     report_dir: Path = Path("perf-report")
     pin: bool = True
@@ -54,11 +56,17 @@ def add_options(parser: pytest.Parser) -> None:
         help="only the quick subset of the default cases: the same cases with the same meaning, just fewer",
     )
     group.addoption(
+        "--all-cases",
+        action="store_true",
+        help="every case of every table, not only the chosen default set: longer, and for machines with the memory",
+    )
+    group.addoption(
         "--measure-budget",
         type=float,
         metavar="SECONDS",
-        help=f"at most this many seconds of timed rounds per case (default {DEFAULT_BUDGET_S:g}; at least one round "
-        "always runs; cases whose rounds are their inputs run every input once, whatever the budget)",
+        help=f"at most this many seconds of timed rounds per case (default {DEFAULT_BUDGET_S:g}, or less where a "
+        "benchmark says so; two rounds always run; cases whose rounds are their inputs run every input once, whatever "
+        "the budget)",
     )
     group.addoption(
         "--measure-precision",
@@ -97,14 +105,17 @@ def from_config(config: pytest.Config) -> Settings:
     settings = Settings(
         device=option("device"),
         quick=option("quick"),
-        budget_s=float(table.get("measure_budget_s", DEFAULT_BUDGET_S)) if budget is None else budget,
+        all_cases=option("all_cases"),
+        budget_s=table.get("measure_budget_s") if budget is None else budget,
         precision=float(table.get("measure_precision", DEFAULT_PRECISION)) if percent is None else percent / 100,
         report_dir=config.invocation_params.dir / (option("report_dir") or table.get("report_dir", "perf-report")),
         pin=not option("no_pins"),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
     )
-    if not settings.budget_s > 0:
+    if settings.quick and settings.all_cases:
+        raise pytest.UsageError("--quick and --all-cases exclude each other: pass one of them")
+    if settings.budget_s is not None and not settings.budget_s > 0:
         raise pytest.UsageError(f"--measure-budget: got {settings.budget_s:g}, expected seconds above 0")
     if not 0 < settings.precision < 1:
         raise pytest.UsageError(

@@ -1,7 +1,7 @@
 """What a process pins about itself before measuring, without re-executing: allocator thresholds and thread counts.
 
-Which pins are on goes into every record, because records pinned differently cannot be compared. CPU affinity and a
-fixed address layout belong to spawned workers, which do not exist yet.
+Which pins are on goes into every record, because records pinned differently cannot be compared. A fixed address
+layout belongs to spawned workers, which do not exist yet.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MALLOPT: dict[str, tuple[int, int]] = {
@@ -37,6 +39,29 @@ def pin_allocator() -> str:
 def usable_cores() -> int:
     """CPU cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this thread on one core and torch at one thread; both are put back afterwards.
+
+    The last usable core is taken: interrupts tend to go to the first. Where there is no affinity (macOS, Windows) only
+    the threads are pinned; the record's pins then tell more than one core.
+    """
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch is not None else None
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        if cores is not None:
+            os.sched_setaffinity(0, {max(cores)})  # torch, where it is loaded only now, starts with one thread then
+        if torch is not None:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
+        if torch is not None:
+            torch.set_num_threads(threads)
 
 
 def current(allocator: str) -> dict[str, Any]:

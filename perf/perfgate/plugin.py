@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfgate import case as case_tables
-from perfgate import doctor, hookspec, options
+from perfgate import doctor, hookspec, options, pins
 from perfgate.case import row_of
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
@@ -91,12 +91,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    quick = config.stash[RUN].settings.quick
+    settings = config.stash[RUN].settings
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         row = row_of(item)
-        chosen = row is None or (row.selected and (row.quick or not quick))
+        chosen = row is None or row.chosen(quick=settings.quick, all_cases=settings.all_cases)
         (kept if chosen else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -126,6 +126,17 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
     record = run.record_of(request.node)
     benchmark.group = benchmark.group or record.name
     return Measure(run.settings, run.instruments, BenchmarkReplay(benchmark, request.node.stash[TIMER]), record)
+
+
+@pytest.fixture
+def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
+    accelerator nothing is changed. The record's pins say it."""
+    if request.config.stash[RUN].device == "cpu":
+        with pins.one_core():
+            yield
+    else:
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

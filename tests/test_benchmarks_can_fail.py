@@ -86,7 +86,7 @@ def not_quantized(patch, item, **changes):
 
 
 def not_quantized_and_weighed_wrong(patch, item):
-    not_quantized(patch, item, quantized_bytes=lambda layer: 4 * layer.numel)
+    not_quantized(patch, item, quantized_bytes=lambda layer, device: 4 * layer.numel)
 
 
 def another_tokens_than_eager(patch, item):

@@ -238,6 +238,7 @@ class TestLoad:
 def test_cast_message_is_silenced_and_only_that_one(tiny: Any, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("bitsandbytes.autograd._functions")
     loaded = tiny.loaded("int8")
+    caplog.clear()  # importing bitsandbytes on some CPUs says that a kernel of the hub could not be loaded
     with caplog.at_level(logging.WARNING), torch.no_grad():
         loaded.model(input_ids=torch.arange(5, 9)[None])
         assert caplog.messages == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,17 @@ import pytest
 import torch
 from perfgate import counters
 
-from fixtures import quantization
-from fixtures.models import Loaded
-from fixtures.quantization import Layer, SchemeError, floating, layers_of, theoretical_bytes, weights_bytes
+from fixtures import devices, quantization
+from fixtures.models import Loaded, ModelError
+from fixtures.quantization import (
+    TIE,
+    Layer,
+    SchemeError,
+    bnb,
+    layers_of,
+    theoretical_bytes,
+    weights_bytes,
+)
 
 SCHEMES = tuple(quantization.schemes())
 QUANTIZED = ("int8", "int8-nodecomp", "nf4", "nf4-dq", "fp4", "fp4-dq")
@@ -65,7 +73,12 @@ def test_theory_weighs_what_the_model_weighs(tiny: Any, name: str) -> None:
 def test_theory_holds_for_odd_shapes_and_an_untied_head(
     tmp_path: Path, save_model: Callable[..., Any], name: str
 ) -> None:
-    loaded = save_model(tmp_path, **ODD).load(name)
+    odd = save_model(tmp_path, **ODD)
+    if "4" in name and bnb.repacks("cpu"):
+        with pytest.raises(ModelError, match=r"cannot do it with .* of \d+ x 72: it needs .* choose another"):
+            odd.load(name)
+        return
+    loaded = odd.load(name)
     assert loaded.weights_bytes == loaded.theory_bytes
     forward(loaded)
     assert weights_bytes(loaded.model) == loaded.theory_bytes
@@ -88,7 +101,7 @@ def test_fewer_bits_weigh_less(tiny: Any) -> None:
     assert by_name["int8"] == by_name["int8-nodecomp"]
 
 
-def test_theory_by_hand() -> None:
+def test_theory_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A 128 x 256 layer: 32,768 weights, 512 blocks of 64, 2 blocks of 256 scales."""
     layers = [Layer("linear", (128, 256), quantized=True), Layer("norm", (256,), quantized=False)]
     expected = {
@@ -98,7 +111,26 @@ def test_theory_by_hand() -> None:
         "nf4": 16384 + 4 * 512 + 64 + 4 * 256,
         "nf4-dq": 16384 + 512 + 4 * 2 + 4 + 64 + 1024 + 4 * 256,
     }
+    monkeypatch.setattr(bnb, "repacks", lambda device: False)
     assert {name: theoretical_bytes(quantization.scheme(name), layers, "cpu") for name in expected} == expected
+    monkeypatch.setattr(bnb, "repacks", lambda device: True)
+    repacked = expected | {"nf4": 16384 + 2 * 512 + 64 + 4 * 256, "nf4-dq": 16384 + 2 * 512 + 64 + 4 + 4 * 256}
+    assert {name: theoretical_bytes(quantization.scheme(name), layers, "cpu") for name in expected} == repacked
+
+
+def test_what_repacking_changes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    nf4, fits, odd = quantization.scheme("nf4"), Layer("a", (64, 128), True), Layer("b", (72, 64), True)
+    monkeypatch.setattr(bnb, "repacks", lambda device: False)
+    assert (nf4.note("cpu"), nf4.refuses(odd, "cpu"), nf4.tie_on("cpu")) == (None, None, TIE["float32"])
+    monkeypatch.setattr(bnb, "repacks", lambda device: True)
+    assert nf4.tie_on("cpu") == TIE["bfloat16"]
+    assert nf4.refuses(fits, "cpu") is None
+    assert "b of 72 x 64: it needs out_features divisible by 32" in str(nf4.refuses(odd, "cpu"))
+    assert "double quantization undone" in str(nf4.note("cpu"))
+
+
+def test_no_accelerator_repacks() -> None:
+    assert not bnb.repacks("cuda:0")
 
 
 @pytest.mark.parametrize(("changes", "head"), [({}, 0), (ODD, 1)], ids=["tied", "untied"])
@@ -116,9 +148,9 @@ def test_head_and_embeddings_are_not_quantized(
 
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_every_linear_layer_but_the_head_is_really_quantized(tiny: Any, name: str) -> None:
-    import bitsandbytes as bnb
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
-    kind = bnb.nn.Linear8bitLt if name.startswith("int8") else bnb.nn.Linear4bit
+    kind = Linear8bitLt if name.startswith("int8") else Linear4bit
     modules = dict(tiny.loaded(name).model.named_modules())
     linear = {path: module for path, module in modules.items() if isinstance(module, torch.nn.Linear)}
     assert {path for path, module in linear.items() if not isinstance(module, kind)} == {"lm_head"}
@@ -190,13 +222,20 @@ def test_quantized_model_does_as_many_operations_as_fp32(tiny: Any, name: str, n
     assert quantized.flops == full.flops
 
 
+@pytest.fixture(autouse=True)
+def real_cpu_flags_afterwards() -> Iterator[None]:
+    yield
+    devices.cpu_flags.cache_clear()
+
+
 CPUINFO = "processor\t: 0\nmodel name\t: a CPU\nflags\t\t: fpu sse2 {}\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 
 
 def with_cpuinfo(monkeypatch: pytest.MonkeyPatch, path: Path, content: str | None) -> None:
     if content is not None:
         path.write_text(content)
-    monkeypatch.setattr(floating, "Path", lambda _: path)
+    monkeypatch.setattr(devices, "Path", lambda _: path)
+    devices.cpu_flags.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -211,19 +250,26 @@ def with_cpuinfo(monkeypatch: pytest.MonkeyPatch, path: Path, content: str | Non
 )
 def test_cpu_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, flags: set[str]) -> None:
     with_cpuinfo(monkeypatch, tmp_path / "cpuinfo", content)
-    assert floating.cpu_flags() == flags
+    assert devices.cpu_flags() == flags
 
 
 @pytest.mark.parametrize(
-    ("flag", "emulated"), [("avx2", True), ("avx512_bf16", False), ("amx_bf16", False), ("avx512f", True)]
+    ("flag", "emulated"),
+    [
+        ("avx2", {"bf16", "fp16"}),
+        ("avx512f", {"bf16", "fp16"}),
+        ("avx512_bf16", {"fp16"}),
+        ("amx_bf16", {"fp16"}),
+        ("avx512_fp16", {"bf16"}),
+    ],
 )
 def test_emulated_16_bit_is_said_on_a_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, emulated: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, emulated: set[str]
 ) -> None:
     with_cpuinfo(monkeypatch, tmp_path / "cpuinfo", CPUINFO.format(flag))
     for name in ("bf16", "fp16"):
         note = quantization.scheme(name).note("cpu")
-        assert (note is not None) is emulated
-        assert note is None or "emulated on this CPU" in note
+        assert (note is not None) is (name in emulated)
+        assert note is None or f"{name} arithmetic is emulated on this CPU" in note
         assert quantization.scheme(name).note("cuda:0") is None
     assert quantization.scheme("fp32").note("cpu") is None

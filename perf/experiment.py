@@ -19,7 +19,9 @@ SLIGHT_TOP1 = 0.15
 """4-bit is "slightly worse" than 8-bit when top-1 agreement falls by at most this much further."""
 
 NONE = ("32 bit", "16 bit")
-FLASH = ("fa1", "fa2", "fa1+fa2")
+FA2 = ("fa2", "fa2-triton", "flash-attn-2")
+BOTH = ("fa1+fa2", "fa1+flash-attn-2")
+FLASH = ("fa1", "fa1-triton", "flash-attn-1", *FA2, *BOTH)
 
 COLUMNS = (
     Column("row", "row"),
@@ -83,9 +85,10 @@ def _row(record: Record, columns: Sequence[Column]) -> dict[str, Value]:
 
 def sections(records: Sequence[Record]) -> list[Section]:
     """The experiment's sections; none where no row of it was measured."""
-    rows = [record for record in records if record.name == "generation" and record.status == "measured"]
-    harness = [record for record in records if record.name == "harness" and record.status == "measured"]
-    long = [record for record in records if record.name == "generation_long" and record.status == "measured"]
+    rows, long, harness = (
+        [record for record in records if record.name == name and record.status == "measured"]
+        for name in ("generation", "generation_long", "harness")
+    )
     out = []
     if rows:
         fields = rows[0].fields
@@ -204,10 +207,11 @@ def _four_bit(text: str, rows: Sequence[Record]) -> Claim:
 
 def _fastest(text: str, rows: Sequence[Record]) -> Claim:
     metric = "throughput_tokens_per_s"
-    named = [r for r in rows if _family(r) in NONE and r.fields["attention"] in ("fa2", "fa1+fa2")]
+    fa2, both = ([r for r in rows if _family(r) in NONE and r.fields["attention"] in group] for group in (FA2, BOTH))
+    named = [*fa2, *both]
     others = [r for r in rows if r not in named]
-    if {str(r.fields["attention"]) for r in named} != {"fa2", "fa1+fa2"} or not others:
-        return Claim(text, "not judged here", "needs unquantized rows with fa2, with fa1+fa2, and others")
+    if not (fa2 and both and others):
+        return Claim(text, "not judged here", "needs unquantized rows with FA2, with FA1+FA2, and others")
     slowest_named, fastest_other = _least(named, metric), _most(others, metric)
     a, b = _value(slowest_named, metric), _value(fastest_other, metric)
     return Claim(

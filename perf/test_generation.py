@@ -37,11 +37,12 @@ CPU_QUICK = (("fp32", "eager"), ("fp32", "fa2"), ("nf4", "fa2"))
 ACCELERATOR_ROWS = tuple(
     (scheme, name)
     for scheme in ("fp32", "bf16", "fp16", "int8", "nf4")
-    for name in ("eager", "fa1", "fa2", "fa1+fa2", "sdpa-flash")
-    if scheme != "fp32" or name in ("eager", "fa2")
+    for name in ("eager", "fa1-triton", "fa2-triton", "flash-attn-2", "fa1+flash-attn-2", "sdpa-flash")
+    if scheme != "fp32" or name in ("eager", "fa2-triton")
 )
-ACCELERATOR_QUICK = (("bf16", "eager"), ("bf16", "fa2"), ("nf4", "fa2"))
-LONG_ATTENTIONS = ("eager", "sdpa-flash", "fa2")
+ACCELERATOR_QUICK = (("bf16", "eager"), ("bf16", "fa2-triton"), ("nf4", "fa2-triton"))
+CPU_LONG = ("eager", "sdpa-flash", "fa2")
+ACCELERATOR_LONG = ("eager", "sdpa-flash", "fa1-triton", "fa2-triton", "flash-attn-2")
 
 EXPECTED_S = {"32 bit": 22.0, "16 bit": 75.0, "8 bit": 55.0, "4 bit": 45.0}
 """A first run's guess for a row of the default model on two cores, in seconds, by family; this machine's own times
@@ -100,7 +101,8 @@ def chosen_rows(config: pytest.Config, default: tuple[tuple[str, str], ...]) -> 
 
 def unavailable(scheme: str, name: str, device: str) -> str | None:
     """Why this machine cannot run a combination, or None."""
-    return quantization.scheme(scheme).unavailable(device) or attention.backend(name).unavailable(device)
+    chosen = quantization.scheme(scheme)
+    return chosen.unavailable(device) or attention.backend(name).unavailable(device, dtype=chosen.short_dtype(device))
 
 
 def generation_rows(config: pytest.Config) -> Iterator[Row]:
@@ -131,7 +133,7 @@ def long_rows(config: pytest.Config) -> Iterator[Row]:
     suite, device = config.stash[SETTINGS], config.stash[RUN].device
     scheme = "fp32" if device == "cpu" else "bf16"
     no_text = None if suite.prompts.long_text else f"prompt set {suite.prompts.name} has no long text (en and ja have)"
-    for name in LONG_ATTENTIONS:
+    for name in CPU_LONG if device == "cpu" else ACCELERATOR_LONG:
         yield Row(
             LongGenerationCase(
                 scheme=scheme,

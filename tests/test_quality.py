@@ -19,7 +19,7 @@ from fixtures.quantization import Bounds
 TEXTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly.")
 NEW_TOKENS = 4
 EAGER = attention.backend("eager")
-GOOD = Quality(kl_divergence_nats=0.01, top1_agreement=0.9, perplexity=20.0)
+GOOD = Quality(kl_divergence_nats=0.01, top1_agreement=0.9, perplexity=20.0, scored_tokens=100_000)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def slow_score(model: Any, reference: Reference) -> Quality:
         for position in range(max(one.text_start, 1), one.text_stop):  # nothing predicts the first token of all
             loss -= math.log(probabilities(logits[position - 1])[ids[position]])
             words += 1
-    return Quality(math.fsum(kl) / len(kl), sum(agreed) / len(agreed), math.exp(loss / words))
+    return Quality(math.fsum(kl) / len(kl), sum(agreed) / len(agreed), math.exp(loss / words), len(agreed))
 
 
 def probabilities(logits: list[float]) -> list[float]:
@@ -202,7 +202,10 @@ def with_bounds(tiny: Any, **bounds: float) -> Any:
     [
         ({"kl_divergence_nats": 9e-4}, "below 0.001: too good for nf4; is the model quantized at all?"),
         ({"kl_divergence_nats": 0.51}, "KL divergence 0.51 nats/token is above nf4's 0.5"),
-        ({"top1_agreement": 0.69}, "top-1 agreement 69.0% is below nf4's 70%"),
+        (
+            {"top1_agreement": 0.69},
+            "top-1 agreement 69.0% of 100000 tokens is below nf4's 70%, by more than chance",
+        ),
     ],
 )
 def test_quality_outside_its_bounds_is_refused(tiny: Any, found: dict[str, float], message: str) -> None:
@@ -217,12 +220,21 @@ def test_bounds_themselves_are_allowed(tiny: Any, found: dict[str, float]) -> No
     quality.require_bounds(replace(GOOD, **found), with_bounds(tiny), "a row")
 
 
+def test_few_tokens_say_little_about_a_share() -> None:
+    """The upper bound of Clopper and Pearson; with no agreement at all it is 1 - 0.01^(1/n)."""
+    assert replace(GOOD, top1_agreement=10 / 12, scored_tokens=12).top1_agreement_upper > 0.95
+    assert replace(GOOD, top1_agreement=0.83, scored_tokens=1200).top1_agreement_upper < 0.9
+    assert replace(GOOD, top1_agreement=0.0, scored_tokens=8).top1_agreement_upper == pytest.approx(1 - 0.01 ** (1 / 8))
+    assert replace(GOOD, top1_agreement=1.0, scored_tokens=8).top1_agreement_upper == 1.0
+
+
 @settings(deadline=None, derandomize=True)
-@given(kl=st.floats(0, 2), top1=st.floats(0, 1))
-def test_bounds_refuse_exactly_what_is_outside(tiny: Any, kl: float, top1: float) -> None:
-    inside = 1e-3 <= kl <= 0.5 and top1 >= 0.7
+@given(kl=st.floats(0, 2), agreed=st.integers(0, 12))
+def test_bounds_refuse_exactly_what_is_outside(tiny: Any, kl: float, agreed: int) -> None:
+    """Of 12 tokens 5 are the fewest whose 99% upper bound still reaches 0.7."""
+    inside = 1e-3 <= kl <= 0.5 and agreed >= 5
     try:
-        quality.require_bounds(Quality(kl, top1, None), with_bounds(tiny), "a row")
+        quality.require_bounds(Quality(kl, agreed / 12, None, 12), with_bounds(tiny), "a row")
     except QualityError:
         assert not inside
     else:

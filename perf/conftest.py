@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attention_report
+import encoder_report
 import experiment
 import pytest
 from perfgate.record import Record
@@ -22,8 +24,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_perfgate_sections(records: list[Record]) -> list[Section]:
-    """The experiment's table, its claims and the long-prompt case."""
-    return experiment.sections(records)
+    """The experiment's table, its claims and the long-prompt case; then what each part costs alone."""
+    reports = (experiment, attention_report, encoder_report)
+    return [section for report in reports for section in report.sections(records)]
 
 
 def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
+    pytest_collection_modifyitems,
+    pytest_runtest_setup,
+    pytest_terminal_summary,
+)
+
 pytest_plugins = ["pytester"]
 
 PERF = Path(__file__).parents[1] / "perf"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attention_report
 import encoder_report
 import experiment
+import linear_report
 import pytest
 from perfgate.record import Record
 from perfgate.report import Section
@@ -25,7 +26,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_perfgate_sections(records: list[Record]) -> list[Section]:
     """The experiment's table, its claims and the long-prompt case; then what each part costs alone."""
-    reports = (experiment, attention_report, encoder_report)
+    reports = (experiment, attention_report, linear_report, encoder_report)
     return [section for report in reports for section in report.sections(records)]
 
 

@@ -1,0 +1,140 @@
+"""Linear layers alone, under every scheme, in the shapes of real models; each result against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from perfgate import Case, Measure, Row, Work, cases, part
+from perfgate.environment import versions
+from perfgate.run import RUN
+
+from fixtures import devices, linear, quantization
+from fixtures.linear import SHAPES, Problems
+from fixtures.options import SETTINGS
+from fixtures.quantization import Layer, Scheme
+
+NUM_TOKENS = (1, 16, 256)
+BUDGET_S = 0.3
+"""Seconds of timed rounds for a case."""
+
+COMMON = (576, 1536)
+"""The shape at which every scheme is measured on a CPU, for every number of tokens."""
+CPU_SOME: dict[tuple[int, int], tuple[tuple[int, ...], tuple[str, ...]]] = {
+    (576, 576): ((1, 256), ("fp32", "int8", "nf4")),
+    (576, 49152): ((1,), ("fp32", "bf16")),
+    (4096, 4096): ((1, 16), ("fp32", "bf16", "int8", "nf4")),
+    (4096, 14336): ((1,), ("fp32", "nf4")),
+}
+"""Other shapes on a CPU: for how many tokens, and under which schemes."""
+ACCELERATOR_SHAPES = ((4096, 4096), (4096, 14336))
+"""The default shapes on an accelerator, where SmolLM2's layers only show launch overhead."""
+OUTLIER_SCHEMES = ("fp32", "int8", "int8-nodecomp", "nf4")
+QUICK = ("fp32", "int8", "nf4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearCase(Case):
+    """One layer, without bias."""
+
+    benchmark: ClassVar[str] = "linear"
+    scheme: str = part()
+    in_features: int = part("i{}")
+    out_features: int = part("o{}")
+    num_tokens: int = part("t{}")
+    outliers: bool = part(default=False, render=lambda outliers: "outliers" if outliers else "plain")
+    device: str = part(default="cpu")
+
+
+def in_default_set(case: LinearCase) -> bool:
+    """The chosen cases; the rest runs with ``--all-cases``."""
+    shape = (case.in_features, case.out_features)
+    if case.device != "cpu":
+        return shape in ACCELERATOR_SHAPES and (not case.outliers or case.num_tokens == 16)
+    if case.outliers:
+        return shape == COMMON and case.num_tokens == 16 and case.scheme in OUTLIER_SCHEMES
+    num_tokens, schemes = CPU_SOME.get(shape, ((), ()))
+    return shape == COMMON or (case.num_tokens in num_tokens and case.scheme in schemes)
+
+
+def unavailable(scheme: Scheme, in_features: int, out_features: int, device: str, free_bytes: int) -> str | None:
+    """Why this machine cannot run a layer, or None."""
+    needed = linear.needed_bytes(in_features, out_features)
+    if needed > free_bytes:
+        return f"a layer of {in_features} x {out_features} needs about {needed:,} bytes, {free_bytes:,} are free"
+    layer = Layer(f"a layer of {SHAPES[in_features, out_features]}", (out_features, in_features), quantized=True)
+    return scheme.unavailable(device) or scheme.refuses(layer, device)
+
+
+def linear_rows(config: pytest.Config) -> Iterator[Row]:
+    """Shapes outside, schemes inside, so that the schemes of a problem share its float64 result."""
+    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    free_bytes = devices.free_bytes(device)
+    for in_features, out_features in SHAPES:
+        for outliers in (False, True):
+            for num_tokens in NUM_TOKENS:
+                for scheme in quantization.schemes().values():
+                    case = LinearCase(
+                        scheme=scheme.name,
+                        in_features=in_features,
+                        out_features=out_features,
+                        num_tokens=num_tokens,
+                        outliers=outliers,
+                        device=device.split(":")[0],
+                    )
+                    default = in_default_set(case)
+                    first = (in_features, out_features) == (COMMON if device == "cpu" else ACCELERATOR_SHAPES[0])
+                    yield Row(
+                        case,
+                        quick=default and not outliers and num_tokens == 16 and scheme.name in QUICK and first,
+                        extra=not default,
+                        selected=suite.attention is None
+                        if suite.quantization is None
+                        else scheme.name in suite.quantization,
+                        unavailable=unavailable(scheme, in_features, out_features, device, free_bytes),
+                        expected_s=0.8 + 4e-8 * in_features * out_features,
+                    )
+
+
+@pytest.fixture(scope="module")
+def problems() -> Problems:
+    """Weights, inputs and float64 results, made once for all schemes of a shape."""
+    return Problems()
+
+
+@cases(linear_rows)
+def test_linear(case: LinearCase, problems: Problems, device: str, measure: Measure, one_core: None) -> None:
+    """One layer, some tokens."""
+    import torch
+
+    scheme = quantization.scheme(case.scheme)
+    problem = problems.get(case.in_features, case.out_features, case.num_tokens, outliers=case.outliers)
+    layer = scheme.linear.make(problem.weight, device)
+    inputs = problem.inputs.to(device=device, dtype=getattr(torch, scheme.dtype(device)))
+    measure.record.provenance["implementation"] = scheme.label
+    measure.record.provenance["package_versions"] = versions(("torch", *scheme.packages))
+    note = scheme.note(device)
+    if note is not None:
+        measure.record.notes.append(note)
+
+    def call() -> Any:
+        with torch.no_grad():
+            return layer(inputs)
+
+    def check(output: Any) -> None:
+        error = linear.require_error(scheme, output, problem.expected, outliers=case.outliers, what=case.key)
+        measure.bounded("relative_error", error, "1", "lower")
+
+    check(call())  # a layer has its final weight only after its first call
+    weight_bytes = linear.require_weight(scheme, layer, case.in_features, case.out_features, device, case.key)
+    moved = inputs.element_size() * case.num_tokens * (case.in_features + case.out_features)
+    measure(
+        call,
+        work=Work(flops=2 * case.num_tokens * case.in_features * case.out_features, bytes=weight_bytes + moved),
+        check=check,
+        kernel=scheme.linear.kernel,
+        weights_bytes=weight_bytes,
+        budget_s=BUDGET_S,
+    )

@@ -46,7 +46,7 @@ eager's memory. On shorter ones kernels choose smaller blocks (torch's CPU flash
 class Set:
     """What is measured on a kind of device. ``lengths``: prefill lengths with the ``gqa`` heads, causal; the other
     arrangements of heads and mask run at ``common``, where every backend is. ``compared``: the backends measured at
-    every length. ``ratios``: pairs that take turns at the ratio's length."""
+    every length; ``once``: those measured only at ``common`` with the ``gqa`` heads, and in decode. ``ratios``: pairs that take turns at the ratio's length."""
 
     dtype: str
     gqa: Heads
@@ -55,6 +55,7 @@ class Set:
     common: int
     decode: tuple[int, ...]
     compared: tuple[str, ...]
+    once: tuple[str, ...]
     ratios: tuple[tuple[str, str, int], ...]
 
 
@@ -66,6 +67,7 @@ CPU = Set(
     common=1024,
     decode=(4096,),
     compared=("eager", "sdpa-flash", "fa1", "fa2"),
+    once=("sdpa-math", "flex"),  # flex compiles for each shape
     ratios=(("fa2", "eager", 4096), ("fa1", "fa2", 2048)),
 )
 ACCELERATOR = Set(
@@ -76,6 +78,7 @@ ACCELERATOR = Set(
     common=4096,
     decode=(1024, 4096, 16384),
     compared=("eager", "sdpa-flash", "fa1-triton", "fa2-triton", "flash-attn-1", "flash-attn-2"),
+    once=("fa1", "fa2"),  # the loop orders in PyTorch, which nobody would serve with
     ratios=(("fa1-triton", "fa2-triton", 2048), ("fa1-triton", "fa2-triton", 16384), ("fa2-triton", "eager", 4096)),
 )
 QUADRATIC_TO = {"cpu": 2048}
@@ -187,7 +190,7 @@ def prefill_rows(config: pytest.Config) -> Iterator[Row]:
                     longest = chosen.lengths[-1] if backend.linear_memory else QUADRATIC_TO.get(device, 8192)
                     wanted = seqlen == chosen.common or (backend.name in chosen.compared and seqlen <= longest)
                 else:
-                    wanted = heads == chosen.mha and seqlen == chosen.common
+                    wanted = (heads, seqlen) == (chosen.mha, chosen.common) and backend.name not in chosen.once
                 yield Row(
                     PrefillCase(
                         attention=backend.name,

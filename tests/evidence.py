@@ -68,12 +68,12 @@ def gpu_paths() -> list[GpuPath]:
     """Every path: the attention backends, the quantization schemes, and what has no registry."""
     from fixtures import attention, quantization
 
-    def runs_on_cpu(scheme: quantization.Scheme) -> bool:
-        reason = scheme.unavailable("cpu")  # a package that this machine lacks changes nothing about the scheme
+    def runs_on_cpu(one: quantization.Scheme | attention.Backend) -> bool:
+        reason = one.unavailable("cpu")  # what this machine lacks (a package, a compiler) changes nothing about it
         return reason is None or "not installed" in reason
 
     return [
-        *(GpuPath(one.name, one.label, one.unavailable("cpu") is None) for one in attention.backends().values()),
+        *(GpuPath(one.name, one.label, runs_on_cpu(one)) for one in attention.backends().values()),
         *(GpuPath(one.name, one.label, runs_on_cpu(one)) for one in quantization.schemes().values()),
         GpuPath("encoder-fast", "the encoder's fast path, with nested tensors"),
         GpuPath("device-allocator", "peak memory of a call, from the device's allocator"),

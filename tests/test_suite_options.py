@@ -172,7 +172,7 @@ def test_quick_is_a_subset_with_the_same_ids(ids: Ids) -> None:
 
 def test_an_accelerator_has_rows_of_its_own(ids: Ids) -> None:
     rows = ids("generation_rows", device="cuda:0")
-    assert "bf16-fa1-fa2-n128-cuda" in rows  # without the index: another card of the machine is the same case
+    assert "bf16-fa1-flash-attn-2-n128-cuda" in rows  # without the index: another card of the machine is the same case
     assert all(one.endswith("-n128-cuda") for one in rows)
     assert ids("long_rows", device="cuda:0")[0] == "bf16-eager-p1000-n4-cuda"
 
@@ -203,7 +203,7 @@ def test_help_names_every_choice() -> None:
         ({"model": "gpt9"}, "unknown model 'gpt9'; allowed: smollm2-135m, a folder with config.json and"),
         ({"quantization": "nf4,int3"}, "unknown quantization 'int3'; allowed: fp32, bf16, fp16, int8,"),
         ({"quantization": "nf4,"}, "unknown quantization ''; allowed: fp32, bf16,"),
-        ({"attention": "fa9"}, "unknown attention 'fa9'; allowed: eager, sdpa-math, sdpa-flash, fa1, fa2, fa1+fa2"),
+        ({"attention": "fa9"}, "unknown attention 'fa9'; allowed: eager, sdpa-math, sdpa-flash, sdpa-efficient,"),
         ({"prompts": "fr"}, "unknown prompt set 'fr'; give en, ja or the path of a FILE.jsonl"),
         ({"new_tokens": 0}, "--new-tokens: got 0, expected a whole number of at least 1"),
         ({"batch_size": 0}, "--batch-size: got 0, expected a whole number of at least 1"),

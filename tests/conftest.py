@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
     pytest_collection_modifyitems,
@@ -229,3 +230,10 @@ def save_model() -> Callable[..., Tiny]:
 def tiny(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Tiny]) -> Tiny:
     """The tiny model that most tests of the suite share."""
     return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+# How far to search: HYPOTHESIS_PROFILE=thorough for a nightly run. The quick one draws the same examples every time, so
+# that one commit has one verdict; there is no deadline, because the first example of a test also pays for imports.
+settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=3000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

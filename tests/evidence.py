@@ -34,6 +34,8 @@ KINDS = {
 }
 """The marks, the strongest evidence first, in words."""
 
+ON_CPU, NOTHING = "only its CPU side has run", "nothing yet"
+
 NO_ACCELERATOR = "needs an accelerator: torch finds none here"
 
 Marks = Mapping[str, set[str]]
@@ -60,7 +62,6 @@ class GpuPath:
     """Something that is meant to run on a GPU. ``on_cpu``: its own code also runs, and is tested, on a CPU."""
 
     name: str
-    what: str
     on_cpu: bool = True
 
 
@@ -73,11 +74,11 @@ def gpu_paths() -> list[GpuPath]:
         return reason is None or "not installed" in reason
 
     return [
-        *(GpuPath(one.name, one.label, runs_on_cpu(one)) for one in attention.backends().values()),
-        *(GpuPath(one.name, one.label, runs_on_cpu(one)) for one in quantization.schemes().values()),
-        GpuPath("encoder-fast", "the encoder's fast path, with nested tensors"),
-        GpuPath("device-allocator", "peak memory of a call, from the device's allocator"),
-        GpuPath("device-clock", "wall clock that waits for the device; no device events yet"),
+        *(GpuPath(one.name, runs_on_cpu(one)) for one in attention.backends().values()),
+        *(GpuPath(one.name, runs_on_cpu(one)) for one in quantization.schemes().values()),
+        GpuPath("encoder-fast"),
+        GpuPath("device-allocator"),
+        GpuPath("device-clock"),
     ]
 
 
@@ -113,7 +114,7 @@ def gpu_runs(text: str) -> dict[str, list[str]]:
 
 
 def table(paths: Sequence[GpuPath], marks: Marks, gpus: Mapping[str, Sequence[str]]) -> str:
-    """The Markdown table: each path with the highest evidence it has.
+    """The Markdown table: every path at the highest evidence it has, the strongest first.
 
     Raises:
         EvidenceError: a mark or a run names a path that does not exist.
@@ -123,16 +124,17 @@ def table(paths: Sequence[GpuPath], marks: Marks, gpus: Mapping[str, Sequence[st
     if unknown:
         known = ", ".join(path.name for path in paths)
         raise EvidenceError(f"no such path: {', '.join(unknown)}; a mark or {GPU_RUNS.name} may name {known}")
-    lines = ["| path | what it is | highest evidence |", "|---|---|---|"]
+    by_evidence: dict[str, list[str]] = {f"ran on {', '.join(gpus[name])}": [] for name in gpus}
+    by_evidence |= {words: [] for kind, words in KINDS.items() if kind != "gpu"} | {ON_CPU: [], NOTHING: []}
     for path in paths:
-        evidence = "only its CPU side has run" if path.on_cpu else "nothing yet"
         proved = [words for kind, words in KINDS.items() if kind != "gpu" and path.name in marks[kind]]
         if path.name in gpus:
             evidence = f"ran on {', '.join(gpus[path.name])}"
-        elif proved:
-            evidence = proved[0]
-        lines.append(f"| `{path.name}` | {path.what} | {evidence} |")
-    return "\n".join(lines) + "\n"
+        else:
+            evidence = (proved or [ON_CPU if path.on_cpu else NOTHING])[0]
+        by_evidence[evidence].append(f"`{path.name}`")
+    rows = [f"| {evidence} | {', '.join(names)} |" for evidence, names in by_evidence.items() if names]
+    return "\n".join(["| highest evidence | paths |", "|---|---|", *rows]) + "\n"
 
 
 def current_table(marks: Marks) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from math import ceil, log
+from math import log
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given
 from perfgate import counters
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Instruments, Kernel, Measure
@@ -23,98 +21,18 @@ from fixtures import attention
 from fixtures.attention.fa1_torch import fa1_forward
 from fixtures.attention.fa2_torch import fa2_forward
 from fixtures.attention.loops import as_transformers
-from fixtures.generation import batches, encode, generate_with_logits, left_padded
+from fixtures.generation import encode, left_padded
 from fixtures.models import Loaded
 from fixtures.reference import attention_reference
+from tests.attention_problems import TEXTS, Problem, continued, problems, require_float64
 
 FORWARDS = {"fa1": fa1_forward, "fa2": fa2_forward}
-OTHERS = tuple(name for name in attention.backends() if name != "eager")
-EPS32 = torch.finfo(torch.float32).eps
-TEXTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly, and say why.")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One attention problem; ``padding``: none, left, right, scattered, or all (no key may be seen)."""
-
-    batch_size: int = 1
-    num_kv_heads: int = 1
-    group: int = 1
-    seqlen_q: int = 1
-    seqlen_k: int = 1
-    head_dim: int = 1
-    causal: bool = False
-    padding: str = "none"
-    block_q: int = 4
-    block_k: int = 4
-    magnitude: float = 1.0
-    dtype: torch.dtype = torch.float32
-    seed: int = 0
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """query, key, value and the key mask, or None."""
-        random = torch.Generator().manual_seed(self.seed)
-
-        def normal(heads: int, seqlen: int) -> Tensor:
-            shape = (self.batch_size, heads, seqlen, self.head_dim)
-            return (self.magnitude * torch.randn(shape, generator=random)).to(self.dtype)
-
-        query = normal(self.num_kv_heads * self.group, self.seqlen_q)
-        key, value = normal(self.num_kv_heads, self.seqlen_k), normal(self.num_kv_heads, self.seqlen_k)
-        if self.padding == "none":
-            return query, key, value, None
-        if self.padding == "scattered":
-            return query, key, value, torch.rand((self.batch_size, self.seqlen_k), generator=random) < 0.5
-        lengths = torch.randint(0, self.seqlen_k + 1, (self.batch_size, 1), generator=random)
-        position = torch.arange(self.seqlen_k)[None]
-        if self.padding == "all":
-            lengths[0] = 0
-        return query, key, value, position >= self.seqlen_k - lengths if self.padding == "left" else position < lengths
-
-
-problems = st.builds(
-    Problem,
-    batch_size=st.integers(1, 3),
-    num_kv_heads=st.integers(1, 3),
-    group=st.integers(1, 4),
-    seqlen_q=st.integers(1, 24),
-    seqlen_k=st.integers(1, 24),
-    head_dim=st.sampled_from([1, 3, 16, 64]),
-    causal=st.booleans(),
-    padding=st.sampled_from(["none", "left", "right", "scattered", "all"]),
-    block_q=st.integers(1, 25),
-    block_k=st.integers(1, 25),
-    magnitude=st.sampled_from([0.1, 1.0, 10.0]),
-    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
-    seed=st.integers(0, 2**32),
-)
-
-
-def tolerances(problem: Problem, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[float, float]:
-    """How far output and logsumexp may be from float64, in absolute terms, when all arithmetic is fp32.
-
-    The inputs are exact in fp32. A dot product of n terms is off by at most n roundings of the sum of the terms' sizes;
-    its error, and that of subtracting the maximum, become relative errors of a weight, whose every block adds a few
-    roundings (exp, rescale, divide). Numerator and denominator share them, hence the factor 2; the output is an average
-    of values, and its rounding to its own type comes last.
-
-    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1 (dot products).
-    """
-    group = query.shape[1] // key.shape[1]
-    sizes = query.double().abs() @ key.double().abs().repeat_interleave(group, dim=1).transpose(-1, -2)
-    largest_score = scale * float(sizes.max())
-    score_error = (problem.head_dim + 4) * EPS32 * largest_score
-    weight_error = score_error + EPS32 * (problem.seqlen_k + 8 * ceil(problem.seqlen_k / problem.block_k))
-    largest_value = float(value.double().abs().max())
-    return (
-        largest_value * (2 * weight_error + torch.finfo(problem.dtype).eps),
-        weight_error + EPS32 * (largest_score + 8),
-    )
+HERE = tuple(name for name, backend in attention.backends().items() if backend.unavailable("cpu") is None)
+OTHERS = tuple(name for name in HERE if name != "eager")
 
 
 @pytest.mark.parametrize("name", FORWARDS)
-@settings(max_examples=150, deadline=None, derandomize=True)  # derandomized: one commit, one verdict
-@given(problem=problems)
+@given(problem=problems())
 @example(problem=Problem())  # a single token
 @example(problem=Problem(seqlen_q=1, seqlen_k=24, causal=True, head_dim=64))  # decoding
 @example(problem=Problem(seqlen_q=20, seqlen_k=7, causal=True))  # the first 13 queries see no key
@@ -123,23 +41,7 @@ def tolerances(problem: Problem, query: Tensor, key: Tensor, value: Tensor, scal
 @example(problem=Problem(batch_size=2, group=4, seqlen_q=9, seqlen_k=9, causal=True, padding="right", head_dim=16))
 @example(problem=Problem(seqlen_q=20, seqlen_k=20, head_dim=64, magnitude=10.0))  # scores around 800
 def test_matches_float64(name: str, problem: Problem) -> None:
-    query, key, value, key_mask = problem.tensors()
-    given_mask = None if key_mask is None else key_mask.clone()
-    how: dict[str, Any] = {"scale": problem.head_dim**-0.5, "causal": problem.causal, "key_mask": key_mask}
-    blocks = {"block_q": problem.block_q, "block_k": problem.block_k}
-    output, logsumexp = FORWARDS[name](query, key, value, **how, **blocks)
-    expected, expected_logsumexp = attention_reference(query, key, value, **how)
-    output_error, logsumexp_error = tolerances(problem, query, key, value, how["scale"])
-
-    assert output.dtype == problem.dtype
-    assert output.shape == query.shape
-    assert logsumexp.dtype == torch.float32
-    blind = expected_logsumexp == float("-inf")
-    assert torch.equal(logsumexp == float("-inf"), blind)
-    assert not output[blind].any()
-    torch.testing.assert_close(output.double(), expected, rtol=0, atol=output_error)
-    torch.testing.assert_close(logsumexp.double(), expected_logsumexp, rtol=0, atol=logsumexp_error)
-    assert key_mask is None or torch.equal(key_mask, given_mask)
+    require_float64(FORWARDS[name], problem)
 
 
 def test_reference_by_hand() -> None:
@@ -183,7 +85,63 @@ def test_unknown_attention_names_the_allowed() -> None:
 
 
 def test_order_is_the_tables() -> None:
-    assert list(attention.backends()) == ["eager", "sdpa-math", "sdpa-flash", "fa1", "fa2", "fa1+fa2"]
+    assert list(attention.backends()) == [
+        "eager",
+        "sdpa-math",
+        "sdpa-flash",
+        "sdpa-efficient",
+        "sdpa-cudnn",
+        "flex",
+        "fa1",
+        "fa2",
+        "fa1+fa2",
+        "fa1-triton",
+        "fa2-triton",
+        "flash-attn-1",
+        "flash-attn-2",
+        "fa1+flash-attn-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("sdpa-efficient", "CUDA devices only; pinned on cpu, it raises 'No viable backend'"),
+        ("sdpa-cudnn", "CUDA devices only; pinned on cpu, it raises 'No viable backend'"),
+        ("flash-attn-1", "need an NVIDIA GPU of compute capability 8.0 to 9.0"),
+        ("flash-attn-2", "need an NVIDIA GPU of compute capability 8.0 or newer"),
+        ("fa1+flash-attn-2", "need an NVIDIA GPU of compute capability 8.0 or newer"),
+    ],
+)
+def test_what_a_cpu_cannot_run_says_why(name: str, why: str) -> None:
+    assert str(attention.backend(name).unavailable("cpu")).endswith(why)
+
+
+def test_the_efficient_kernel_gets_no_grouped_heads(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes none: a single call and transformers both hand it as many key/value heads as query heads."""
+    heads: list[tuple[int, int, bool]] = []
+
+    def spy(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+        heads.append((query.shape[1], key.shape[1], how.get("enable_gqa", False)))
+        return query
+
+    loaded = tiny.loaded()
+    backend = attention.use(loaded.model, "sdpa-efficient")
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    with torch.no_grad(), backend.context():
+        loaded.model(input_ids=torch.full((1, 5), 7), use_cache=False)  # no padding: no mask
+    assert backend.prepare is not None
+    backend.prepare(torch.zeros(1, 4, 5, 8), *torch.zeros(2, 1, 2, 5, 8), scale=1.0, causal=True)()
+    assert heads == [(4, 4, False)] * 3
+
+
+@pytest.mark.parametrize("name", ["sdpa-efficient", "sdpa-cudnn"])
+def test_a_kernel_for_cuda_really_raises_what_its_reason_says(name: str) -> None:
+    tensor = torch.zeros(1, 2, 5, 8)
+    backend = attention.backend(name)
+    assert backend.prepare is not None
+    with backend.context(), pytest.raises(RuntimeError, match="No viable backend"):
+        backend.prepare(tensor, tensor, tensor, scale=1.0, causal=False)()
 
 
 def test_registering_a_name_twice_is_refused() -> None:
@@ -220,7 +178,7 @@ def forward(loaded: Loaded, backend: attention.Backend) -> Tensor:
         return loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
 
 
-@pytest.mark.parametrize("name", attention.backends())
+@pytest.mark.parametrize("name", HERE)
 def test_named_kernel_runs_and_no_other(tiny: Any, name: str) -> None:
     loaded = tiny.loaded()
     backend = attention.use(loaded.model, name)
@@ -259,14 +217,6 @@ def test_other_kernel_than_named_is_detected(tiny: Any, named: str, really: str)
     measure = Measure(Settings(budget_s=1e-6), Instruments(WallClock(), None), NoReplay(), record)
     with pytest.raises(FellBackError, match=re.escape(f"fp32-{named}: FELL_BACK: the case names kernel ")):
         measure(lambda: forward(loaded, backend), kernel=attention.backend(named).kernel)
-
-
-def continued(loaded: Loaded, name: str) -> tuple[tuple[tuple[int, ...], ...], Tensor]:
-    """Tokens and logits of a greedy generation from one left-padded batch."""
-    backend = attention.use(loaded.model, name)
-    batch = batches([encode(loaded.tokenizer, str(number), text) for number, text in enumerate(TEXTS)], len(TEXTS))[0]
-    generation, logits = generate_with_logits(batch, loaded, backend, 6, WallClock())
-    return generation.tokens, logits
 
 
 @pytest.mark.parametrize("name", OTHERS)

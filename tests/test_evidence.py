@@ -13,7 +13,7 @@ import torch
 from tests import evidence
 from tests.evidence import COLLECTED, README, TESTS, WRITE, EvidenceError, GpuPath
 
-PATHS = [GpuPath("one", "the first"), GpuPath("two", "the second", on_cpu=False)]
+PATHS = [GpuPath("one"), GpuPath("two", on_cpu=False)]
 RUN = {"path": "two", "gpu": "H200", "date": "2026-01-31", "commit": "abc", "command": "pytest tests -m gpu"}
 
 
@@ -45,14 +45,18 @@ def test_the_readme_is_current(pytestconfig: pytest.Config) -> None:
     ],
 )
 def test_the_highest_evidence_is_named(named: dict[str, str], one: str, two: str) -> None:
-    rows = f"| `one` | the first | {one} |\n| `two` | the second | {two} |\n"
-    assert evidence.table(PATHS, marks(**named), {}).endswith(f"|---|---|---|\n{rows}")
+    made = evidence.table(PATHS, marks(**named), {})
+    assert f"| {one} | `one` |\n" in made
+    assert f"| {two} | `two` |\n" in made
+    strength = [*evidence.KINDS.values(), evidence.ON_CPU, evidence.NOTHING]
+    rows = [row.split(" | ")[0][2:] for row in made.splitlines()[2:]]
+    assert rows == sorted(rows, key=strength.index)
 
 
 def test_a_listed_run_is_above_all() -> None:
     runs = [RUN, RUN, RUN | {"gpu": "A100"}]
     made = evidence.table(PATHS, marks(compiled="two"), evidence.gpu_runs(json.dumps(runs)))
-    assert "| the second | ran on H200, A100 |\n" in made
+    assert made.splitlines()[2] == "| ran on H200, A100 | `two` |"
 
 
 @pytest.mark.parametrize("unknown", [{"gpu": "three"}, {"contract": "three"}])

@@ -44,9 +44,12 @@ eager's memory. On shorter ones kernels choose smaller blocks (torch's CPU flash
 
 @dataclass(frozen=True)
 class Set:
-    """What is measured on a kind of device. ``lengths``: prefill lengths with the ``gqa`` heads, causal; the other
-    arrangements of heads and mask run at ``common``, where every backend is. ``compared``: the backends measured at
-    every length; ``once``: those measured only at ``common`` with the ``gqa`` heads, and in decode. ``ratios``: pairs that take turns at the ratio's length."""
+    """What is measured on a kind of device.
+
+    ``lengths``: prefill lengths with the ``gqa`` heads, causal; the other arrangements of heads and mask run at
+    ``common``, where every backend is. ``compared``: the backends measured at every length; ``once``: those measured
+    only at ``common`` with the ``gqa`` heads, and in decode. ``ratios``: pairs that take turns, and at which length.
+    """
 
     dtype: str
     gqa: Heads

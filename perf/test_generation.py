@@ -180,17 +180,14 @@ def describe(measure: Measure, loaded: Loaded, backend: attention.Backend) -> No
         measure.record.notes.append(note)
 
 
-@cases(generation_rows)
-def test_generation(case: GenerationCase, subject: Subject, measure: Measure) -> None:
-    """Every input once, greedily, a fixed number of new tokens."""
-    reference = subject.reference  # before the row's own model is loaded: only one is in memory at a time
-    loaded = subject.loaded(case.scheme)
-    quality.require_weights(loaded, case.key)
-    backend = attention.use(loaded.model, case.attention)
-    describe(measure, loaded, backend)
-    measure.record.notes.extend(subject.notes)
-    run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
+def assess(
+    loaded: Loaded, backend: attention.Backend, reference: quality.Reference, case: GenerationCase, measure: Measure
+) -> None:
+    """Score the row against the unquantized model, into the record.
 
+    Raises:
+        fixtures.quality.QualityError: outside the scheme's bounds.
+    """
     scored = quality.score(loaded, backend, reference)
     for name, value, unit, better in (
         ("kl_divergence_nats", scored.kl_divergence_nats, "nats/token", "lower"),
@@ -200,6 +197,21 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure) ->
         if value is not None:
             measure.bounded(name, value, unit, better)
     quality.require_bounds(scored, loaded, case.key)
+
+
+@cases(generation_rows)
+def test_generation(case: GenerationCase, subject: Subject, measure: Measure) -> None:
+    """Every input once, greedily, a fixed number of new tokens."""
+    reference = subject.reference if measure.checked else None  # before the row's own model: only one is in memory
+    loaded = subject.loaded(case.scheme)
+    quality.require_weights(loaded, case.key)
+    backend = attention.use(loaded.model, case.attention)
+    describe(measure, loaded, backend)
+    measure.record.notes.extend(subject.notes)
+    run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
+
+    if reference is not None:
+        assess(loaded, backend, reference, case, measure)
 
     rounds = batches(subject.inputs, case.batch_size)
     results = measure(
@@ -212,7 +224,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure) ->
         weights_bytes=loaded.weights_bytes,
     )
     outputs = [tokens for result in results for tokens in result.tokens]
-    if not measure.disabled:
+    if reference is not None and not measure.disabled:
         known = subject.comparable(case.scheme)
         check_tokens(subject, case, known, outputs[: len(known)], measure)
         if case.attention == "eager" and case.batch_size == 1:

@@ -98,6 +98,12 @@ class Measure:
         """Whether benchmarks run once as plain tests (``--benchmark-disable``, xdist)."""
         return self._replay.disabled
 
+    @property
+    def checked(self) -> bool:
+        """Whether results are to be asserted. In an A/B comparison once for a side is enough: a benchmark then spares
+        what only its checks need."""
+        return True
+
     def __call__(
         self,
         fn: Callable[..., Any],
@@ -128,11 +134,7 @@ class Measure:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
             perfgate.memory.MeterError: the memory meter does not see memory.
         """
-        if self.used:
-            raise RuntimeError("measure(...) was called twice in one test; one case is one measured callable")
-        self.used = True
-        self._budget_s = budget_s if self.settings.budget_s is None else self.settings.budget_s
-
+        self._begin(budget_s)
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
 
@@ -177,6 +179,12 @@ class Measure:
         if kernel is not None:
             self._require_kernel(kernel, counts)
         return counted if inputs is None else results
+
+    def _begin(self, budget_s: float) -> None:
+        if self.used:
+            raise RuntimeError("measure(...) was called twice in one test; one case is one measured callable")
+        self.used = True
+        self._budget_s = budget_s if self.settings.budget_s is None else self.settings.budget_s
 
     def peak_of(self, call: Callable[[], Any]) -> int | None:
         """Peak memory of one more untimed call, in bytes, for invariants between calls; None without a meter."""

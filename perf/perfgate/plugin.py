@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfgate import case as case_tables
-from perfgate import doctor, hookspec, options, pins
+from perfgate import doctor, hookspec, options, pins, versus, worker
 from perfgate.case import row_of
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
@@ -36,6 +36,7 @@ class ReplayTimer:
 
 TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
 STARTED: pytest.StashKey[float] = pytest.StashKey()
+CHANNEL: pytest.StashKey[worker.Channel | None] = pytest.StashKey()
 CLOCK = WallClock()
 """For how long a case took in all; what is inside a case is timed by the run's instruments."""
 
@@ -55,6 +56,7 @@ class BenchmarkReplay:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
+    versus.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -65,7 +67,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "perfgate_cases(table): run the benchmark once for each row of a case table")
     config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
-    config.stash[RUN] = Run.start(config)
+    run = config.stash[RUN] = Run.start(config)
+    channel = config.stash[CHANNEL] = worker.Channel.from_environment()
+    if channel is not None:
+        worker.die_with_parent()
+        config.pluginmanager.register(worker.WorkerLoop(channel, run.record_of), "perfgate-worker")
+    elif (comparison := versus.plugin(config)) is not None:
+        config.pluginmanager.register(comparison, "perfgate-versus")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -125,7 +133,10 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
     run = request.config.stash[RUN]
     record = run.record_of(request.node)
     benchmark.group = benchmark.group or record.name
-    return Measure(run.settings, run.instruments, BenchmarkReplay(benchmark, request.node.stash[TIMER]), record)
+    replay, channel = BenchmarkReplay(benchmark, request.node.stash[TIMER]), request.config.stash[CHANNEL]
+    if channel is not None:
+        return worker.WorkerMeasure(run.settings, run.instruments, replay, record, channel)
+    return Measure(run.settings, run.instruments, replay, record)
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def is_benchmark(item: pytest.Item) -> bool:
 
 @dataclass
 class Run:
-    """State of a session. ``records`` are in the order of the run; times in seconds."""
+    """State of a session. ``records`` are in the order of the run; times in seconds. ``own_sections`` replace the
+    suite's sections where the run was no ordinary one; ``controller_clock`` times what is no measurement."""
 
     config: pytest.Config
     settings: Settings
@@ -54,6 +55,8 @@ class Run:
     interrupted: bool = False
     write_error: str | None = None
     sections: list[Section] = field(default_factory=list)
+    own_sections: list[Section] | None = None
+    controller_clock: clocks.Clock = field(default_factory=clocks.WallClock)
     _instruments: Instruments | None = None
 
     @classmethod
@@ -200,10 +203,13 @@ class Run:
     def finish(self) -> None:
         """Make the sections and write ``results.json`` and ``summary.md``; remembers why if they cannot be written."""
         records = list(self.records.values())
-        if not records:
+        if not records and self.own_sections is None:
             return
-        for sections in self.config.hook.pytest_perfgate_sections(config=self.config, records=records):
-            self.sections.extend(sections)
+        if self.own_sections is not None:
+            self.sections.extend(self.own_sections)
+        else:
+            for sections in self.config.hook.pytest_perfgate_sections(config=self.config, records=records):
+                self.sections.extend(sections)
         session = self.session()
         self.sections.append(_run_section(session, records))
         results = {

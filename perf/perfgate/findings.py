@@ -1,0 +1,264 @@
+"""What was decided about one metric: pure functions from two values, or a ratio with its interval, to a finding.
+
+*Before* is the baseline, or side A of a comparison; *after* is the run, or side B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from perfgate.record import Metric, Record, RecordError, _finite, _mapping, _one_of, _text
+from perfgate.statistics import Estimate
+
+Status = Literal[
+    "REGRESSED", "FELL_BACK", "MISSING", "INCONCLUSIVE", "INCOMPARABLE", "SKIPPED", "IMPROVED", "SAME", "NEW"
+]
+WORST_FIRST: tuple[Status, ...] = get_args(Status)
+"""A verdict has the status of its worst finding. NEW comes last: a metric that only one side has says nothing about
+those that both have."""
+FAILING: tuple[Status, ...] = ("REGRESSED", "FELL_BACK", "MISSING")
+"""What fails a test; INCONCLUSIVE does so only under ``--strict``."""
+
+TIME = 0.05
+"""A case may become this fraction slower: what pairs of processes tell within minutes even on a small shared machine,
+and less than the regressions that people met in these libraries' releases (7% and more)."""
+EXACT_RELATIVE = 0.005
+"""Exact amounts may grow by this fraction: room for a changed alignment or another library's few more objects."""
+EXACT_BYTES = 128 * 1024
+"""Bytes may grow by this much in any case: a generation's first call needs half as much once, for its caches."""
+ALPHA = 0.01
+"""The chance that an unchanged suite is called changed: one run in a hundred."""
+
+LATENCY, CALLS, FLOPS = "latency_s", "operator_calls", "flops"
+NAMED_OPERATORS = 5
+"""Operators whose counts changed that a reason names, the largest changes first; the rest is counted."""
+FEW, HOPELESS = 1.5, 100
+"""Below so many times as many pairs the advice is "a few more"; above the second, it is that pairs do not help."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What may differ. ``time`` and ``exact_relative`` are fractions, ``exact_bytes`` is in bytes, and ``alpha`` is the
+    chance, for the whole suite, of calling something changed that is not.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    time: float = TIME
+    exact_relative: float = EXACT_RELATIVE
+    exact_bytes: int = EXACT_BYTES
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        for name, fine, allowed in (
+            ("time", 0 < self.time < math.inf, "a fraction above 0"),
+            ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
+            ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
+            ("alpha", 0 < self.alpha < 1, "a chance between 0 and 1"),
+        ):
+            if not fine:
+                raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was decided about one metric.
+
+    ``before`` and ``after`` are in ``unit``; ``ratio`` is after / before, from ``low`` to ``high`` where it has an
+    interval. ``tolerance`` is a fraction where a ratio of times was judged, and in ``unit`` where an amount was.
+    """
+
+    metric: str
+    status: Status
+    reason: str
+    before: float | int | None = None
+    after: float | int | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tolerance: float | None = None
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("status", self.status, WORST_FIRST)
+        for name in _NUMBERS:
+            if getattr(self, name) is not None:
+                _finite(name, getattr(self, name))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are not None."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Finding:
+        """Read one finding.
+
+        Raises:
+            RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
+        """
+        fields = _mapping("finding", data)
+        try:
+            return cls(
+                metric=_text("metric", fields["metric"]),
+                status=fields["status"],
+                reason=_text("reason", fields["reason"]),
+                unit=None if fields.get("unit") is None else _text("unit", fields["unit"]),
+                **{name: fields.get(name) for name in _NUMBERS},
+            )
+        except KeyError as missing:
+            raise RecordError(f"finding: field {missing} is missing") from None
+
+
+_NUMBERS = ("before", "after", "ratio", "low", "high", "tolerance")
+
+
+def smallest_slowdown(estimate: Estimate) -> float:
+    """Half the interval's width as a ratio, minus 1: the smallest slowdown, as a fraction, that it tells from none."""
+    return math.sqrt(estimate.high / estimate.low) - 1
+
+
+def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: int | None = None) -> Finding:
+    """Judge the latency's ratio, after / before, by its interval; None, before there is one, is undecided.
+
+    Slower means that all of the interval lies above 1 + ``tolerance``, faster below 1 / (1 + ``tolerance``), the same
+    between the two. ``pairs_needed``, from :func:`perfgate.statistics.pairs_needed`, is told where nothing is decided.
+
+    Raises:
+        ValueError: the estimate is no interval of positive, finite numbers.
+    """
+    if estimate is None:
+        reason = "no interval yet, for want of pairs of processes" + _pairs_in_words(pairs_needed)
+        return Finding(LATENCY, "INCONCLUSIVE", reason, tolerance=tolerance)
+    if not 0 < estimate.low <= estimate.value <= estimate.high < math.inf:
+        raise ValueError(f"estimate: got {estimate}, expected 0 < low <= value <= high, all finite")
+    allowed, slowest, fastest = _percent(tolerance), 1 + tolerance, 1 / (1 + tolerance)
+    status: Status
+    if estimate.low > slowest:
+        status, meaning = "REGRESSED", f"slower by more than the tolerance of {allowed}"
+    elif estimate.high < fastest:
+        status, meaning = "IMPROVED", f"faster by more than the tolerance of {allowed}"
+    elif estimate.low >= fastest and estimate.high <= slowest:
+        shows = _percent(smallest_slowdown(estimate))
+        status, meaning = "SAME", f"within the tolerance of {allowed}; a slowdown of {shows} would have shown"
+    else:
+        needed = _pairs_in_words(pairs_needed) or _more_pairs_in_words(estimate, slowest, fastest)
+        status, meaning = "INCONCLUSIVE", f"undecided at a tolerance of {allowed}{needed}"
+    interval = f"{_change(estimate.low)} to {_change(estimate.high)}"
+    return Finding(
+        LATENCY,
+        status,
+        f"time {_change(estimate.value)} ({interval}): {meaning}",
+        ratio=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        tolerance=tolerance,
+    )
+
+
+def _pairs_in_words(pairs: int | None) -> str:
+    return "" if pairs is None else f"; about {pairs} pairs of processes would decide it"
+
+
+def _more_pairs_in_words(estimate: Estimate, slowest: float, fastest: float) -> str:
+    """How many times as many pairs would decide: an interval narrows with the root of their number."""
+    half = math.log(estimate.high / estimate.low) / 2
+    room = min(abs(math.log(estimate.value / bound)) for bound in (slowest, fastest))
+    if half > room * math.sqrt(HOPELESS):
+        return ", to which it is too close for pairs of processes to decide"
+    times = (half / room) ** 2
+    return f"; {'a few more' if times < FEW else f'about {times:.1f} times as many'} pairs of processes would decide it"
+
+
+def judge_exact(name: str, before: Metric, after: Metric, tolerances: Tolerances) -> Finding:
+    """Judge an exact metric by its two values alone: beyond the tolerance it is worse, or better, at once.
+
+    The tolerance is ``exact_relative`` of the smaller value, and at least ``exact_bytes`` where the unit is bytes.
+    """
+    if (unlike := _unlike(name, before, after)) is not None:
+        return unlike
+    smaller = min(abs(before.value), abs(after.value))
+    allowed = max(tolerances.exact_relative * smaller, tolerances.exact_bytes if before.unit == "bytes" else 0)
+    return _by_amount(name, before, after, allowed)
+
+
+def judge_bounded(name: str, before: Metric, after: Metric) -> Finding:
+    """Tell a bounded metric: the benchmark already held it to its absolute bounds, so it is not held to the other's."""
+    if (unlike := _unlike(name, before, after)) is not None:
+        return unlike
+    reason = f"{_amount(before.value, before.unit)} became {_amount(after.value, after.unit)}, held to absolute bounds"
+    return Finding(name, "SAME", reason, before.value, after.value, unit=before.unit)
+
+
+def judge_work(before: Record, after: Record, same_versions: bool) -> tuple[Finding, ...]:
+    """Judge operator calls and FLOPs, where both sides have them. One more is worse, one less is better; where library
+    versions differ, that explains it. The operators whose counts changed are named."""
+    findings = []
+    operators = changed_operators(before.operators, after.operators)
+    for name in (CALLS, FLOPS):
+        a, b = before.metrics.get(name), after.metrics.get(name)
+        if a is None or b is None:
+            continue
+        finding = _unlike(name, a, b) or _by_amount(name, a, b, 0)
+        if finding.status in ("REGRESSED", "IMPROVED") and not same_versions:
+            finding = replace(finding, status="SAME", reason=f"{finding.reason}; the library versions differ")
+        if operators and name == CALLS:
+            finding = replace(finding, reason=f"{finding.reason}; {operators}")
+        findings.append(finding)
+    return tuple(findings)
+
+
+def changed_operators(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    """Which operators are called more or less often, the largest changes first; empty where none is."""
+    a, b = Counter(before), Counter(after)
+    changed = [name for name in a.keys() | b.keys() if a[name] != b[name]]
+    changed.sort(key=lambda name: (-abs(b[name] - a[name]), name))
+    told = ", ".join(f"{name} {a[name]:,} -> {b[name]:,}" for name in changed[:NAMED_OPERATORS])
+    rest = len(changed) - NAMED_OPERATORS
+    return told + (f" and {rest} more operators" if rest > 0 else "")
+
+
+def _unlike(name: str, before: Metric, after: Metric) -> Finding | None:
+    """INCOMPARABLE where a metric's unit or kind changed."""
+    a, b = ((metric.kind, metric.unit, metric.better) for metric in (before, after))
+    return None if a == b else Finding(name, "INCOMPARABLE", f"was {', '.join(a)}; is {', '.join(b)}")
+
+
+def _by_amount(name: str, before: Metric, after: Metric, allowed: float) -> Finding:
+    """Worse or better by more than ``allowed``, in the metric's unit."""
+    grown = after.value - before.value
+    worse = {"lower": grown, "higher": -grown, "none": 0}[before.better]
+    status: Status = "REGRESSED" if worse > allowed else "IMPROVED" if -worse > allowed else "SAME"
+    if grown == 0:
+        reason = f"{_amount(after.value, after.unit)} on both sides"
+    else:
+        reason = f"{_amount(before.value, before.unit)} became {_amount(after.value, after.unit)} "
+        reason += f"({'+' if grown > 0 else '-'}{_amount(abs(grown), after.unit)})"
+        if allowed:
+            reason += f", {'within' if status == 'SAME' else 'beyond'} the tolerance of {_amount(allowed, after.unit)}"
+    ratio = after.value / before.value if before.value else math.inf
+    finite = ratio if math.isfinite(ratio) else None
+    return Finding(name, status, reason, before.value, after.value, finite, tolerance=allowed, unit=after.unit)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g}%"
+
+
+def _change(ratio: float) -> str:
+    """A ratio as the change it is: +6.3%, or x2.31 where percents are hard to picture."""
+    if not 0.5 < ratio < 2:
+        return f"x{ratio:.3g}"
+    return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f}%"  # adding 0.0 turns -0.0 into 0.0
+
+
+def _amount(value: float | int, unit: str) -> str:
+    """An amount for people: bytes in KiB or MiB, whole numbers in groups of three digits."""
+    if unit == "bytes" and abs(value) >= 1024:
+        return f"{value / 2**20:,.1f} MiB" if abs(value) >= 2**20 else f"{value / 2**10:,.1f} KiB"
+    number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return number if unit == "1" else f"{number} {unit}"

@@ -1,0 +1,76 @@
+"""What a controller and its workers say to each other: JSON objects, one a line, over two pipes.
+
+The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
+paused), ``exact`` (weigh and count one call), ``stop`` (leave the case), ``quit``. The worker answers: ``collected``,
+``ready``, ``paused``, ``times``, ``exact``, ``done``, ``error``. Every message carries the protocol's version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+VERSION = 1
+LIMIT_BYTES = 16 << 20
+"""A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
+
+ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "load": {"case": str, "checked": bool},
+    "block": {"calls": int},
+    "go": {},
+    "exact": {},
+    "stop": {},
+    "quit": {},
+}
+"""What the controller may ask, and the fields that go with it."""
+
+ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "collected": {"cases": list},
+    "ready": {"call_s": (int, float), "digest": str},
+    "paused": {"s": (int, float)},
+    "times": {"s": list},
+    "exact": {"record": dict},
+    "done": {"record": dict},
+    "error": {"type": str, "message": str, "where": str},
+}
+"""What a worker may answer, and the fields that go with it. Times are in seconds."""
+
+
+class MessageError(ValueError):
+    """A line that is no message of this protocol; the message quotes its beginning."""
+
+
+def line(name: str, **fields: Any) -> bytes:
+    """One message as the line to send."""
+    return json.dumps({"v": VERSION, "is": name, **fields}, allow_nan=False).encode() + b"\n"
+
+
+def read(received: bytes, known: dict[str, dict[str, type | tuple[type, ...]]]) -> tuple[str, dict[str, Any]]:
+    """One line as the message's name and its fields.
+
+    Raises:
+        MessageError: no JSON, another version, an unknown name, or a field that is missing or of the wrong type.
+    """
+    quoted = repr(received[:80])
+    try:
+        message = json.loads(received)
+    except ValueError:
+        raise MessageError(f"not a message: {quoted}") from None
+    if not isinstance(message, dict) or message.get("v") != VERSION:
+        raise MessageError(f"not a message of version {VERSION}: {quoted}")
+    name = message.pop("is", None)
+    del message["v"]
+    if name not in known:
+        raise MessageError(f"message {name!r}, expected one of {', '.join(known)}")
+    wanted = known[name]
+    if set(message) != set(wanted):
+        raise MessageError(f"message {name!r} with fields {sorted(message)}, expected {sorted(wanted)}")
+    for field, kind in wanted.items():
+        value = message[field]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise MessageError(f"message {name!r}: {field} is {value!r:.80}")
+    for value in (message.get("call_s"), *([message["s"]] if name == "paused" else message.get("s", ()))):
+        if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+            raise MessageError(f"message {name!r}: {value!r} is no duration")
+    return name, message

@@ -1,0 +1,123 @@
+"""An A/B comparison's part of the report: both sides, each case with its ratio and verdict, and what changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from perfgate.findings import changed_operators
+from perfgate.lockstep import Comparison, Lockstep
+from perfgate.report import Column, Section, Table, Value, decimals, mebibytes
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+COLUMNS = (
+    Column("case", "case"),
+    Column("a_ms", "A ms", decimals(3)),
+    Column("b_ms", "B ms", decimals(3)),
+    Column("ratio", "B/A", decimals(3)),
+    Column("low", "from", decimals(3)),
+    Column("high", "to", decimals(3)),
+    Column("verdict", "verdict", words=True),
+    Column("smallest_slowdown", "could have seen %", _percent),
+    Column("a_peak_bytes", "A peak MiB", mebibytes),
+    Column("b_peak_bytes", "B peak MiB", mebibytes),
+    Column("pairs", "pairs", str),
+)
+
+
+def status(case: Comparison) -> str:
+    """The verdict's word; a case that broke says where it works."""
+    if case.broken:
+        return "FAILED" if "B" in case.broken else "B ONLY"
+    return case.verdict.status if case.verdict is not None else "INCONCLUSIVE"
+
+
+def why(case: Comparison) -> str:
+    """The verdict in words."""
+    if case.broken:
+        return "; ".join(case.broken.values())
+    return case.verdict.reason if case.verdict is not None else "the budget ended before its first pair did"
+
+
+def _row(case: Comparison) -> dict[str, Value]:
+    estimate = case.estimate
+    return {
+        "case": case.key,
+        "a_ms": _mean_ms(case.times_s["A"]),
+        "b_ms": _mean_ms(case.times_s["B"]),
+        "ratio": None if estimate is None else estimate.value,
+        "low": None if estimate is None else estimate.low,
+        "high": None if estimate is None else estimate.high,
+        "verdict": status(case),
+        "smallest_slowdown": None if case.verdict is None else case.verdict.smallest_slowdown,
+        "a_peak_bytes": _value(case, "A", "peak_memory_bytes"),
+        "b_peak_bytes": _value(case, "B", "peak_memory_bytes"),
+        "pairs": len(case.log_ratios),
+    }
+
+
+def _mean_ms(times_s: Sequence[float]) -> float | None:
+    return 1e3 * sum(times_s) / len(times_s) if times_s else None
+
+
+def _value(case: Comparison, side: str, metric: str) -> float | None:
+    record = case.records.get(side)
+    return None if record is None else record.value(metric)
+
+
+def changed_work(case: Comparison) -> str | None:
+    """Which operators B calls more or less often than A, the largest changes first."""
+    if len(case.records) < 2:
+        return None
+    a, b = (case.records[side].operators for side in "AB")
+    return changed_operators(a, b) if a != b else None
+
+
+def _quality(case: Comparison) -> str | None:
+    """The bounded metrics of both sides, where the case has them."""
+    if len(case.records) < 2:
+        return None
+    a, b = (case.records[side].metrics for side in "AB")
+    both = [name for name, metric in a.items() if metric.kind == "bounded" and name in b]
+    return ", ".join(f"{name} {a[name].value:.3g} -> {b[name].value:.3g}" for name in both) or None
+
+
+def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
+    """The comparison's section."""
+    a, b = run.sides["A"], run.sides["B"]
+    names = sorted(a.versions.keys() | b.versions.keys())
+    differ = [
+        f"{name} {a.versions.get(name, 'absent')} -> {b.versions.get(name, 'absent')}"
+        for name in names
+        if a.versions.get(name) != b.versions.get(name)
+    ]
+    cases = list(run.cases.values())
+    counts = Counter(map(status, cases))
+    paragraphs = [
+        f"{', '.join(f'{n} {word}' for word, n in counts.items())}.",
+        f"A is {a.name}, B is {b.name}. Versions that differ: {', '.join(differ) or 'none of those listed'}.",
+        f"{run.pairs} pairs of fresh processes in {elapsed_s:.0f} s; tolerance {run.plan.tolerances.time:.1%}, chance "
+        f"that anything unchanged is called changed at most {run.plan.tolerances.alpha:.1%} for all cases together. "
+        "B/A above 1 is slower; the interval is simultaneous over all cases and looks.",
+    ]
+    notes = [f"{case.key}: {status(case)}: {why(case)}" for case in cases if status(case) != "SAME"]
+    notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]
+    notes += [f"{case.key}: {text}" for case in cases if (text := _quality(case))]
+    data = {
+        "sides": {name: {"name": side.name, "versions": side.versions} for name, side in run.sides.items()},
+        "pairs": run.pairs,
+        "cases": {
+            case.key: {
+                "log_ratios": case.log_ratios,
+                "times_s": case.times_s,
+                "verdict": None if case.verdict is None else case.verdict.to_json(),
+                "broken": case.broken,
+            }
+            for case in cases
+        },
+    }
+    return [Section("versus", "B against A", paragraphs, Table(COLUMNS, [_row(case) for case in cases]), notes, data)]

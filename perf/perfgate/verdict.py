@@ -1,0 +1,231 @@
+"""What was decided about one case: a status, a reason in words, and the findings about its metrics.
+
+*Before* is the baseline, or side A of a comparison; *after* is the run, or side B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perfgate.findings import (
+    CALLS,
+    FAILING,
+    FLOPS,
+    LATENCY,
+    WORST_FIRST,
+    Finding,
+    Status,
+    Tolerances,
+    changed_operators,
+    judge_bounded,
+    judge_exact,
+    judge_ratio,
+    judge_work,
+    smallest_slowdown,
+)
+from perfgate.record import Record, RecordError, _finite, _list, _mapping, _one_of, _text
+from perfgate.statistics import Estimate
+
+__all__ = [
+    "FAILING",
+    "WORST_FIRST",
+    "Finding",
+    "Status",
+    "Tolerances",
+    "Verdict",
+    "changed_operators",
+    "judge",
+    "judge_bounded",
+    "judge_exact",
+    "judge_ratio",
+    "judge_work",
+    "smallest_slowdown",
+]
+
+KERNEL = "kernel"
+WEIGHED = ("peak_memory_bytes", "activation_peak_bytes")
+"""Metrics that depend on the memory meter."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided about one case. ``smallest_slowdown``: the smallest slowdown, as a fraction, that the timing can
+    tell from none; None where no time was judged."""
+
+    status: Status
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    smallest_slowdown: float | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("status", self.status, WORST_FIRST)
+        if self.smallest_slowdown is not None:
+            _finite("smallest_slowdown", self.smallest_slowdown)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "findings": [finding.to_json() for finding in self.findings],
+            "smallest_slowdown": self.smallest_slowdown,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Verdict:
+        """Read one verdict.
+
+        Raises:
+            RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
+        """
+        fields = _mapping("verdict", data)
+        try:
+            return cls(
+                status=fields["status"],
+                reason=_text("reason", fields["reason"]),
+                findings=tuple(map(Finding.from_json, _list("findings", fields["findings"]))),
+                smallest_slowdown=fields["smallest_slowdown"],
+            )
+        except KeyError as missing:
+            raise RecordError(f"verdict: field {missing} is missing") from None
+
+
+def judge(
+    before: Record | None,
+    after: Record | None,
+    estimate: Estimate | None,
+    tolerances: Tolerances,
+    *,
+    same_versions: bool,
+    pairs_needed: int | None = None,
+    times_s: tuple[float, float] | None = None,
+    time_not_judged: str | None = None,
+) -> Verdict:
+    """Judge one case over all its metrics.
+
+    Args:
+        before: the baseline's record, or side A's; None where it has no such case.
+        after: the run's record, or side B's; None where it has no such case.
+        estimate: the ratio of latencies, after / before, with its interval.
+        same_versions: whether both ran with the same versions of the libraries.
+        pairs_needed: about how many pairs would decide the ratio, where known.
+        times_s: both sides' seconds a call, for the latency's finding.
+        time_not_judged: why the ratio of times is the machine's and not the code's; it then decides nothing.
+
+    Raises:
+        ValueError: neither side has the case, or the estimate is no interval of positive, finite numbers.
+    """
+    if before is None or after is None or before.status != "measured" or after.status != "measured":
+        return _one_sided(before, after)
+    if differences := _differences(before, after):
+        return Verdict("INCOMPARABLE", "; ".join(differences))
+    findings: list[Finding] = []
+    if time_not_judged is not None:
+        findings.append(Finding(LATENCY, "SAME", f"time not judged: {time_not_judged}"))
+    elif estimate is not None or (LATENCY in before.metrics and LATENCY in after.metrics):
+        findings.append(judge_ratio(estimate, tolerances.time, pairs_needed=pairs_needed))
+    if times_s is not None and findings:
+        findings[0] = replace(findings[0], before=times_s[0], after=times_s[1], unit="s")
+    findings += _kernels(before, after, same_versions)
+    findings += judge_work(before, after, same_versions)
+    findings += _amounts(before, after, tolerances)
+    if not findings:
+        return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
+    seen = None if estimate is None or time_not_judged is not None else smallest_slowdown(estimate)
+    worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
+    return Verdict(worst, _told(findings, worst), tuple(findings), seen)
+
+
+def _one_sided(before: Record | None, after: Record | None) -> Verdict:
+    """The verdict where not both sides measured."""
+    if before is None and after is None:
+        raise ValueError("neither side has the case: there is nothing to judge")
+    then, now = ("" if record is None or record.reason is None else f": {record.reason}" for record in (before, after))
+    was = None if before is None else before.status
+    if after is None:
+        return Verdict("MISSING", "it was there before and is not there now")
+    if after.status == "fell_back":
+        return Verdict("FELL_BACK", f"another kernel ran than the one it names{now}")
+    if after.status == "skipped":
+        return Verdict("SKIPPED", f"skipped now{now}" + ("; it was measured before" if was == "measured" else ""))
+    works = after.status == "measured"
+    if was is None:
+        return Verdict("NEW", "it was not there before" + ("" if works else f", and it fails{now}"))
+    if was == "measured":
+        return Verdict("REGRESSED", f"works on one side only: it worked before and fails now{now}")
+    if not works:
+        return Verdict("INCONCLUSIVE", f"measured on neither side: it {_PAST[was]} before{then}; it fails now{now}")
+    if was == "failed":
+        return Verdict("IMPROVED", f"works on one side only: it failed before{then}; it works now")
+    if was == "skipped":
+        return Verdict("NEW", f"measured now; it was skipped before{then}")
+    return Verdict("INCOMPARABLE", f"before, another kernel ran than the one it names{then}")
+
+
+_PAST = {"failed": "failed", "skipped": "was skipped", "fell_back": "ran another kernel"}
+
+
+def _differences(before: Record, after: Record) -> list[str]:
+    """Why the two cannot be compared: another case, meaning, pins, device or clock."""
+    found = []
+    if before.name != after.name:
+        found.append(f"another benchmark: {before.name}, then {after.name}")
+    if before.version != after.version:
+        found.append(f"the benchmark's meaning changed from version {before.version} to {after.version}")
+    both = before.fields.keys() & after.fields.keys()  # a new field with a default leaves old records as they are
+    for what, a, b in (
+        ("field", {name: before.fields[name] for name in both}, {name: after.fields[name] for name in both}),
+        ("pin", before.pins, after.pins),
+        ("the", {"clock": before.clock}, {"clock": after.clock}),
+        ("the", {"device": before.provenance.get("executed_on")}, {"device": after.provenance.get("executed_on")}),
+    ):
+        found += [
+            f"{what} {name} was {a.get(name)!r} and is {b.get(name)!r}"
+            for name in sorted(a.keys() | b.keys())
+            if a.get(name) != b.get(name)
+        ]
+    return found
+
+
+def _kernels(before: Record, after: Record, same_versions: bool) -> list[Finding]:
+    """Another kernel than before: explained where the library versions differ, fallen back where they are the same."""
+    a, b = before.provenance.get(KERNEL), after.provenance.get(KERNEL)
+    if a is None or b is None or a == b:
+        return []
+    changed = f"{a} ran before, {b} runs now"
+    if same_versions:
+        return [Finding(KERNEL, "FELL_BACK", f"{changed}, with the same library versions")]
+    return [Finding(KERNEL, "SAME", f"{changed}; the library versions differ")]
+
+
+def _amounts(before: Record, after: Record, tolerances: Tolerances) -> list[Finding]:
+    """The exact and bounded metrics apart from work: one finding for each that either side has."""
+    findings = []
+    meters = [record.provenance.get("memory_meter") for record in (before, after)]
+    for name in dict.fromkeys((*before.metrics, *after.metrics)):
+        a, b = before.metrics.get(name), after.metrics.get(name)
+        if "sampled" in (a and a.kind, b and b.kind):
+            continue
+        if a is None or b is None:
+            gone = b is None
+            reason = "measured before, but not now" if gone else "not measured before"
+            findings.append(Finding(name, "MISSING" if gone else "NEW", reason))
+        elif name in (CALLS, FLOPS):
+            continue
+        elif a.kind == b.kind == "bounded":
+            findings.append(judge_bounded(name, a, b))
+        elif name in WEIGHED and meters[0] != meters[1]:
+            findings.append(Finding(name, "INCOMPARABLE", f"weighed by {meters[0]} before, by {meters[1]} now"))
+        else:
+            findings.append(judge_exact(name, a, b, tolerances))
+    return findings
+
+
+def _told(findings: Sequence[Finding], worst: Status) -> str:
+    """The findings that a verdict's reason tells: the worst; of those that are the same, time and changed work."""
+    told = [finding for finding in findings if finding.status == worst]
+    if worst == "SAME":
+        changed = [f for f in told if f.metric in (LATENCY, KERNEL) or (f.metric in (CALLS, FLOPS) and f.ratio != 1)]
+        told = changed or told
+    return "; ".join(f"{finding.metric}: {finding.reason}" for finding in told)

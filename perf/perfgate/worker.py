@@ -1,0 +1,225 @@
+"""A worker of an A/B comparison: pytest, running the cases it is told to, a few calls at a time.
+
+A worker collects like any run and then obeys its controller (:mod:`perfgate.messages`). A case's test runs as always,
+fixtures and checks included, until it calls ``measure``: there it waits for what to do with the call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, NoReturn
+
+import pytest
+
+from perfgate import counters, messages
+from perfgate.counters import Work
+from perfgate.measure import Instruments, Kernel, Measure, OutputChangedError, Replay
+from perfgate.options import DEFAULT_BUDGET_S, Settings
+from perfgate.outputs import digest
+from perfgate.pauses import pausing
+from perfgate.record import Record
+
+PIPES = "PERFGATE_WORKER_PIPES"
+"""Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
+SLOWER = "PERFGATE_WORKER_SLOWER"
+"""Environment variable for tests of the comparison itself: every call takes this fraction longer."""
+CORE = "PERFGATE_WORKER_CORE"
+"""Environment variable: the core on which calls are timed."""
+
+
+class Channel:
+    """The worker's end of the two pipes."""
+
+    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+        self._requests = requests
+        self._answers = answers
+        self.checked = True
+        """Whether the loaded case's results are asserted; once for a side is enough."""
+
+    @classmethod
+    def from_environment(cls) -> Channel | None:
+        """The channel of a worker process, or None where this process is none."""
+        pipes = os.environ.pop(PIPES, None)  # popped: a process that the worker starts is no worker
+        if pipes is None:
+            return None
+        reading, writing = map(int, pipes.split(","))
+        return cls(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"))
+
+    def answer(self, name: str, **fields: Any) -> None:
+        try:
+            self._answers.write(messages.line(name, **fields))
+            self._answers.flush()
+        except BrokenPipeError:
+            _leave()
+
+    def request(self, *expected: str) -> tuple[str, dict[str, Any]]:
+        """Wait for the controller; leaves the process when there is none any more."""
+        line = self._requests.readline(messages.LIMIT_BYTES)
+        if not line:
+            _leave()
+        name, fields = messages.read(line, messages.ASKED)
+        if name not in expected:
+            raise messages.MessageError(f"asked to {name!r}, expected one of {', '.join(expected)}")
+        return name, fields
+
+
+def _pin() -> None:
+    """Stay on the core that both sides share. Only now: importing and loading are faster on all cores."""
+    core = os.environ.get(CORE)
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core)})
+
+
+def _leave() -> NoReturn:
+    """End at once, without fixtures' teardown: the controller is gone."""
+    os._exit(1)
+
+
+class WorkerMeasure(Measure):
+    """``measure`` in a worker: the call is made ready and then run as often as the controller says."""
+
+    def __init__(
+        self, settings: Settings, instruments: Instruments, replay: Replay, record: Record, channel: Channel
+    ) -> None:
+        super().__init__(settings, instruments, replay, record)
+        self._channel = channel
+        self._slower = float(os.environ.get(SLOWER, 0))
+        self._resumed = 0.0
+
+    @property
+    def disabled(self) -> bool:
+        """What a benchmark does with its finished measurement is left out: nothing is finished here."""
+        return True
+
+    @property
+    def checked(self) -> bool:
+        return self._channel.checked
+
+    def __call__(
+        self,
+        fn: Callable[..., Any],
+        *args: Any,
+        inputs: Sequence[Any] | None = None,
+        work: Work | None = None,
+        check: Callable[[Any], None] | None = None,
+        samples: Callable[[Any], Mapping[str, float]] | None = None,
+        kernel: Kernel | None = None,
+        weights_bytes: int | None = None,
+        budget_s: float = DEFAULT_BUDGET_S,
+        **kwargs: Any,
+    ) -> Any:
+        """As :meth:`perfgate.measure.Measure.__call__`; where there are inputs, the first is the one that is timed."""
+        self._begin(budget_s)
+        _pin()
+        first = () if inputs is None else (inputs[0],)
+
+        def call() -> Any:
+            return fn(*first, *args, **kwargs)
+
+        result, cold_s = self._round(call, 1)
+        if check is not None and self.checked:
+            check(result)
+        before = digest(result)
+        warm_s = self._warm(call, cold_s)
+        self._channel.answer("ready", call_s=warm_s, digest=before)
+        while True:
+            name, fields = self._channel.request("block", "exact", "stop")
+            if name == "block":
+                self._channel.answer("times", s=[self._block(call, fields["calls"])])
+            elif name == "exact":
+                self._exact(call, warm_s, work or Work(), kernel, weights_bytes)
+            else:
+                break
+        if digest(call()) != before:
+            raise OutputChangedError(f"{self.record.key}: the call returned something else after timing than before it")
+        self._replay.replay(())
+        return result if inputs is None else [result]
+
+    def _block(self, call: Callable[[], Any], calls: int) -> float:
+        """Run ``calls`` calls; returns the seconds since the last pause, or since the start where there was none."""
+        now = self.instruments.clock.now
+        with pausing(self._pause):
+            self._resumed = now()
+            for _ in range(calls):
+                call()
+            return self._elapsed()
+
+    def _elapsed(self) -> float:
+        now = self.instruments.clock.now
+        elapsed = now() - self._resumed
+        if self._slower:
+            until = self._resumed + elapsed * (1 + self._slower)
+            while now() < until:
+                pass
+            elapsed = now() - self._resumed
+        return elapsed
+
+    def _pause(self) -> None:
+        self._channel.answer("paused", s=self._elapsed())
+        self._channel.request("go")
+        self._resumed = self.instruments.clock.now()
+
+    def _exact(
+        self,
+        call: Callable[[], Any],
+        warm_s: float,
+        work: Work,
+        kernel: Kernel | None,
+        weights_bytes: int | None,
+    ) -> None:
+        _, peak = self._weigh(call)
+        _, counts = counters.count(call)
+        self._fill([warm_s], {}, peak, counts, work, weights_bytes, by_input=True)
+        if kernel is not None:
+            self._require_kernel(kernel, counts)
+        self._channel.answer("exact", record=self.record.to_json())
+
+
+class WorkerLoop:
+    """The pytest plugin that obeys the controller instead of running every item."""
+
+    def __init__(self, channel: Channel, record_of: Callable[[pytest.Item], Record]) -> None:
+        self._channel = channel
+        self._record_of = record_of
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {self._record_of(item).key: item for item in session.items if "measure" in item.fixturenames}  # type: ignore[attr-defined]  # functions have it
+        self._channel.answer("collected", cases=list(items))
+        while True:
+            name, fields = self._channel.request("load", "quit")
+            if name == "quit":
+                return True
+            self._channel.checked = fields["checked"]
+            self._run(session, items[fields["case"]])
+
+    def _run(self, session: pytest.Session, item: pytest.Item) -> None:
+        """One case; fixtures shared with its neighbours (a loaded model) stay."""
+        assert item.parent is not None
+        session._setupstate.teardown_exact(item.parent)  # type: ignore[arg-type]  # what the item does not share ends
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.parent)
+        self._channel.answer("done", record=self._record_of(item).to_json())
+
+    def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        where = traceback.extract_tb(excinfo.tb)[-1]
+        self._channel.answer(
+            "error", type=excinfo.typename, message=str(excinfo.value)[:500], where=f"{where.filename}:{where.lineno}"
+        )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            message = str(report.longrepr).strip().splitlines()[-1]
+            self._channel.answer("error", type="collection", message=message[:500], where=report.nodeid)
+
+
+def die_with_parent() -> None:
+    """On Linux: be killed when the controller dies, however it dies."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        pr_set_pdeathsig = 1  # Source: linux/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

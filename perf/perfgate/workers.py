@@ -1,0 +1,163 @@
+"""The controller's end of a worker: a fresh pinned process, asked and answered over pipes, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perfgate import messages, worker
+from perfgate.sides import Side
+
+START_TIMEOUT_S = 180.0
+"""Until a worker has collected: importing the benchmarks' libraries takes seconds, from a cold disk a minute."""
+LAST_LINES = 3
+"""Lines of a dead worker's output that are quoted."""
+
+PINS: dict[str, str] = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+"""What both sides' processes are pinned to, beside one core and a fixed address layout: see docs/pins.md for what each
+of them buys."""
+
+
+class WorkerError(Exception):
+    """A worker that died, hung, talked rubbish or could not run a case; ``side`` is "A" or "B"."""
+
+    def __init__(self, message: str, *, side: str) -> None:
+        super().__init__(message)
+        self.side = side
+
+
+def fixed_layout() -> list[str]:
+    """The command that starts a process without address-space randomisation, or nothing where there is none."""
+    setarch = shutil.which("setarch")
+    if sys.platform != "linux" or setarch is None:
+        return []
+    command = [setarch, "-R"]
+    allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    return command if allowed else []  # a container's seccomp profile may refuse it
+
+
+class Worker:
+    """One process of one side. Use as a context manager: leaving it kills the process and all it started."""
+
+    def __init__(
+        self,
+        letter: str,
+        side: Side,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        core: int | None = None,
+        slower: float = 0.0,
+    ) -> None:
+        self.side = side
+        self._letter = letter
+        self._log = log
+        self._buffer = b""
+        to_worker, self._requests = os.pipe()
+        self._answers, from_worker = os.pipe()
+        environment = os.environ | PINS | {worker.PIPES: f"{to_worker},{from_worker}"}
+        if core is not None:
+            environment[worker.CORE] = str(core)
+        if slower:
+            environment[worker.SLOWER] = str(slower)
+        try:
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [*fixed_layout(), str(side.python), *side.bootstrap(), *arguments],
+                    cwd=side.checkout,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(to_worker, from_worker),
+                    start_new_session=True,  # Ctrl-C reaches the controller alone, which ends its workers
+                )
+        finally:
+            os.close(to_worker)
+            os.close(from_worker)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def error(self, message: str) -> WorkerError:
+        """What went wrong on this side, for raising."""
+        return WorkerError(f"{self.side.name}: {message}", side=self._letter)
+
+    def kill(self) -> None:
+        """End the process and whatever it started, now."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                os.close(pipe)
+
+    def ask(self, name: str, **fields: Any) -> None:
+        """Send one request.
+
+        Raises:
+            WorkerError: the worker is gone.
+        """
+        try:
+            os.write(self._requests, messages.line(name, **fields))
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+        """The next answer, within ``timeout_s`` seconds.
+
+        Raises:
+            WorkerError: none came in time, the worker died, or it said what no worker says.
+        """
+        deadline = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise self.error(f"no answer for {timeout_s:.0f} s: it hangs{self._quoted()}")
+                read = os.read(self._answers, 1 << 16)
+                if not read:
+                    raise self._died()
+                self._buffer += read
+                if len(self._buffer) > messages.LIMIT_BYTES:
+                    raise self.error("an answer without an end")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            name, fields = messages.read(line, messages.ANSWERED)
+        except messages.MessageError as wrong:
+            raise self.error(str(wrong)) from None
+        if name == "error":
+            raise self.error(f"{fields['type']}: {fields['message']} ({fields['where']})")
+        return name, fields
+
+    def _died(self) -> WorkerError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        code = self._process.returncode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
+        if code == -signal.SIGKILL:
+            how += " (out of memory, if nobody else did it)"
+        return self.error(f"the worker {how}{self._quoted()}")
+
+    def _quoted(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return "; its last output: " + " / ".join(lines[-LAST_LINES:]) if lines else ""

@@ -63,7 +63,7 @@ def encoder_rows(config: pytest.Config) -> Iterator[Row]:
 
 @cases(encoder_rows)
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage:UserWarning")
-def test_encoder(case: EncoderCase, measure: Measure, pytestconfig: pytest.Config, one_core: None) -> None:
+def test_encoder(case: EncoderCase, device: str, measure: Measure, one_core: None) -> None:
     """One forward call. The path is asserted by the operators that ran, its output against float64."""
     subject = encoder.build(
         batch_size=case.batch_size,
@@ -72,7 +72,7 @@ def test_encoder(case: EncoderCase, measure: Measure, pytestconfig: pytest.Confi
         layers=case.layers,
         padded=case.padded,
         dtype=case.dtype,
-        device=pytestconfig.stash[RUN].device,
+        device=device,
     )
     measure.record.provenance["implementation"] = f"torch.nn.TransformerEncoder, {case.path} path"
     measure.record.provenance["package_versions"] = versions(("torch",))

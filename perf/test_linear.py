@@ -17,7 +17,7 @@ from fixtures.options import SETTINGS
 from fixtures.quantization import Layer, Scheme
 
 NUM_TOKENS = (1, 16, 256)
-BUDGET_S = 0.3
+BUDGET_S = 0.2
 """Seconds of timed rounds for a case."""
 
 COMMON = (576, 1536)

@@ -169,7 +169,6 @@ Benchmark = Callable[..., Record]
 def benchmark_of(monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     """Run the benchmark's own body on a small encoder, which ``plant`` may break."""
     body = importlib.import_module("test_encoder")  # perf/test_encoder.py; this module is tests.test_encoder
-    config: Any = SimpleNamespace(stash={RUN: SimpleNamespace(device="cpu")})
 
     def measured(path: encoder.PathName, *, padded: bool, plant: Plant = Encoder) -> Record:
         sound = small(padded=padded)
@@ -177,7 +176,7 @@ def benchmark_of(monkeypatch: pytest.MonkeyPatch) -> Benchmark:
         case = body.EncoderCase(path=path, dtype="fp32", batch_size=4, seqlen=24, width=128, layers=2, padded=padded)
         record = Record("encoder", 1, case.fields, case.key)
         measure = Measure(Settings(budget_s=1e-6), Instruments(WallClock(), None), NoReplay(), record)
-        body.test_encoder(case, measure, config, None)
+        body.test_encoder(case, "cpu", measure, None)
         return record
 
     return measured

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from perfgate.record import Metric, Record, RecordError, _finite, _mapping, _one_of, _text
+from perfgate.record import Metric, Record
 from perfgate.statistics import Estimate
+from perfgate.valid import RecordError, finite, mapping, one_of, text
 
 Status = Literal[
     "REGRESSED", "FELL_BACK", "MISSING", "INCONCLUSIVE", "INCOMPARABLE", "SKIPPED", "IMPROVED", "SAME", "NEW"
@@ -85,10 +86,10 @@ class Finding:
     unit: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("status", self.status, WORST_FIRST)
+        one_of("status", self.status, WORST_FIRST)
         for name in _NUMBERS:
             if getattr(self, name) is not None:
-                _finite(name, getattr(self, name))
+                finite(name, getattr(self, name))
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are not None."""
@@ -101,13 +102,13 @@ class Finding:
         Raises:
             RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
         """
-        fields = _mapping("finding", data)
+        fields = mapping("finding", data)
         try:
             return cls(
-                metric=_text("metric", fields["metric"]),
+                metric=text("metric", fields["metric"]),
                 status=fields["status"],
-                reason=_text("reason", fields["reason"]),
-                unit=None if fields.get("unit") is None else _text("unit", fields["unit"]),
+                reason=text("reason", fields["reason"]),
+                unit=None if fields.get("unit") is None else text("unit", fields["unit"]),
                 **{name: fields.get(name) for name in _NUMBERS},
             )
         except KeyError as missing:

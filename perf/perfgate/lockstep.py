@@ -118,7 +118,7 @@ class Lockstep:
                     there = {name: self._collected(worker) for name, worker in workers.items()}
                 except WorkerError as wrong:
                     for case in waiting:
-                        case.broken = {wrong.side: str(wrong)}
+                        case.broken = {"A": str(wrong), "B": "not compared"}
                     return
                 while waiting and (first or self.left_s > 0):
                     case = waiting.pop(0)

@@ -6,10 +6,12 @@ damaged or hand-edited file is an error and never a pass.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from perfgate.valid import RecordError, finite, free_form, items, mapping, one_of, text, whole
+
+__all__ = ["SCHEMA", "Metric", "Record", "RecordError"]
 
 SCHEMA = 1
 
@@ -17,67 +19,6 @@ Kind = Literal["exact", "sampled", "bounded"]
 Better = Literal["lower", "higher", "none"]
 Status = Literal["measured", "failed", "skipped", "fell_back"]
 StoppedBy = Literal["precision", "budget", "inputs"]
-
-
-class RecordError(ValueError):
-    """A record that breaks the schema. The message names the field, what was found and what is allowed."""
-
-
-def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise RecordError(f"{what}: got {value!r}, allowed are {', '.join(allowed)}")
-    return str(value)
-
-
-def _finite(what: str, value: Any) -> float | int:
-    try:
-        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        finite = False
-    if not finite:
-        raise RecordError(f"{what}: got {value!r}, expected a finite number")
-    return value  # type: ignore[no-any-return]  # just checked
-
-
-def _whole(what: str, value: Any) -> int:
-    if not isinstance(_finite(what, value), int):
-        raise RecordError(f"{what}: got {value!r}, expected a whole number")
-    return int(value)
-
-
-def _text(what: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise RecordError(f"{what}: got {value!r}, expected text")
-    return value
-
-
-def _list(what: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise RecordError(f"{what}: got {value!r}, expected a list")
-    return value
-
-
-def _mapping(what: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecordError(f"{what}: got {type(value).__name__}, expected an object")
-    return value
-
-
-def _open(what: str, value: Any) -> dict[str, Any]:
-    """An object whose keys are not prescribed; every number inside must be finite all the same."""
-
-    def look(inside: Any) -> None:
-        if isinstance(inside, Mapping):
-            for one in inside.values():
-                look(one)
-        elif isinstance(inside, list):
-            for one in inside:
-                look(one)
-        elif inside is not None and not isinstance(inside, (str, bool)):
-            _finite(what, inside)
-
-    look(_mapping(what, value))
-    return dict(value)
 
 
 @dataclass(frozen=True)
@@ -96,13 +37,13 @@ class Metric:
     interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, get_args(Kind))
-        _one_of("better", self.better, get_args(Better))
-        _finite("value", self.value)
+        one_of("kind", self.kind, get_args(Kind))
+        one_of("better", self.better, get_args(Better))
+        finite("value", self.value)
         for sample in self.samples:
-            _finite("samples", sample)
+            finite("samples", sample)
         for bound in self.interval or ():
-            _finite("interval", bound)
+            finite("interval", bound)
         if self.interval is not None and self.interval[0] > self.interval[1]:
             raise RecordError(f"interval: got {list(self.interval)}, expected [low, high]")
 
@@ -121,17 +62,17 @@ class Metric:
         Raises:
             RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
         """
-        fields = _mapping(f"metric {name}", data)
+        fields = mapping(f"metric {name}", data)
         try:
             interval = fields.get("interval")
-            if interval is not None and len(_list("interval", interval)) != 2:
+            if interval is not None and len(items("interval", interval)) != 2:
                 raise RecordError(f"interval: got {interval!r}, expected [low, high]")
             return cls(
                 kind=fields["kind"],
-                unit=_text("unit", fields["unit"]),
+                unit=text("unit", fields["unit"]),
                 better=fields["better"],
                 value=fields["value"],
-                samples=tuple(_list("samples", fields.get("samples", []))),
+                samples=tuple(items("samples", fields.get("samples", []))),
                 interval=None if interval is None else (interval[0], interval[1]),
             )
         except KeyError as missing:
@@ -185,32 +126,32 @@ class Record:
         Raises:
             RecordError: the schema is newer than this perfgate knows, or a field is missing or wrong.
         """
-        fields = _mapping("record", data)
+        fields = mapping("record", data)
         schema = fields.get("schema")
         if type(schema) is not int or schema != SCHEMA:
             raise RecordError(f"schema: got {schema!r}, this perfgate reads {SCHEMA}")
         try:
-            case = _mapping("case", fields["case"])
+            case = mapping("case", fields["case"])
             operators = {
-                name: _whole(f"operators.{name}", n) for name, n in _mapping("operators", fields["operators"]).items()
+                name: whole(f"operators.{name}", n) for name, n in mapping("operators", fields["operators"]).items()
             }
-            metrics = _mapping("metrics", fields["metrics"])
+            metrics = mapping("metrics", fields["metrics"])
             if fields["stopped_by"] is not None:
-                _one_of("stopped_by", fields["stopped_by"], get_args(StoppedBy))
+                one_of("stopped_by", fields["stopped_by"], get_args(StoppedBy))
             return cls(
-                name=_text("case.name", case["name"]),
-                version=_whole("case.version", case["version"]),
-                fields=_open("case.fields", case["fields"]),
-                key=_text("case.key", case["key"]),
-                status=_one_of("status", fields["status"], get_args(Status)),  # type: ignore[arg-type]  # just checked
-                reason=None if fields["reason"] is None else _text("reason", fields["reason"]),
-                provenance=_open("provenance", fields["provenance"]),
+                name=text("case.name", case["name"]),
+                version=whole("case.version", case["version"]),
+                fields=free_form("case.fields", case["fields"]),
+                key=text("case.key", case["key"]),
+                status=one_of("status", fields["status"], get_args(Status)),  # type: ignore[arg-type]  # just checked
+                reason=None if fields["reason"] is None else text("reason", fields["reason"]),
+                provenance=free_form("provenance", fields["provenance"]),
                 metrics={name: Metric.from_json(name, metric) for name, metric in metrics.items()},
                 operators=operators,
-                pins=_open("pins", fields["pins"]),
+                pins=free_form("pins", fields["pins"]),
                 stopped_by=fields["stopped_by"],
-                clock=None if fields["clock"] is None else _text("clock", fields["clock"]),
-                notes=[_text("notes", note) for note in _list("notes", fields["notes"])],
+                clock=None if fields["clock"] is None else text("clock", fields["clock"]),
+                notes=[text("notes", note) for note in items("notes", fields["notes"])],
             )
         except KeyError as missing:
             raise RecordError(f"record: field {missing} is missing") from None

@@ -56,8 +56,11 @@ that the side's own packages win."""
 
 @dataclass(frozen=True)
 class Side:
-    """One environment. ``checkout`` is where ``perf/`` and ``fixtures/`` come from; ``versions`` are of the packages
-    that the project names; ``borrowed`` folders are searched after the side's own packages."""
+    """One environment.
+
+    ``checkout`` is the folder in which its pytest runs, where the benchmarks come from; ``versions`` are of the
+    packages that the project names; ``borrowed`` folders are searched after the side's own packages.
+    """
 
     name: str
     python: Path
@@ -87,14 +90,14 @@ def _look(python: Path, packages: Sequence[str]) -> tuple[tuple[int, int], dict[
         ) from None
 
 
-def current(rootdir: Path, packages: Sequence[str]) -> Side:
+def current(folder: Path, packages: Sequence[str]) -> Side:
     """This environment, as side B."""
     python = Path(sys.executable)
-    return Side("this environment", python, rootdir, _look(python, packages)[1])
+    return Side("this environment", python, folder, _look(python, packages)[1])
 
 
 @contextmanager
-def open_side(text: str, rootdir: Path, packages: Sequence[str], say: Say) -> Iterator[Side]:
+def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Iterator[Side]:
     """The side that ``--versus`` names; a revision's worktree is removed at the end.
 
     Raises:
@@ -102,19 +105,19 @@ def open_side(text: str, rootdir: Path, packages: Sequence[str], say: Say) -> It
     """
     text = text.strip()
     if text.startswith(GIT):
-        with _worktree(text.removeprefix(GIT), rootdir, say) as checkout:
+        with _worktree(text.removeprefix(GIT), folder, say) as checkout:
             python = Path(sys.executable)
             yield Side(text, python, checkout, _look(python, packages)[1])
     elif "==" in text:
         python = overlay.ensure(text, say)
-        yield Side(text, python, rootdir, _look(python, packages)[1])
+        yield Side(text, python, folder, _look(python, packages)[1])
     elif os.sep in text or Path(text).exists():
-        yield _interpreter(Path(text).expanduser(), rootdir, packages)
+        yield _interpreter(Path(text).expanduser(), folder, packages)
     else:
         raise SideError(f"{text!r} is no environment; allowed: {FORMS}")
 
 
-def _interpreter(python: Path, rootdir: Path, packages: Sequence[str]) -> Side:
+def _interpreter(python: Path, folder: Path, packages: Sequence[str]) -> Side:
     if not (python.is_file() and os.access(python, os.X_OK)):
         raise SideError(f"{python} is no file that can be run; allowed: {FORMS}")
     version, versions = _look(python, packages)
@@ -126,7 +129,7 @@ def _interpreter(python: Path, rootdir: Path, packages: Sequence[str]) -> Side:
         )
     own = set(_search_path(python))
     borrowed = tuple(path for path in map(Path, sys.path) if path.is_dir() and path not in own)
-    return Side(str(python), python.absolute(), rootdir, versions, borrowed)
+    return Side(str(python), python.absolute(), folder, versions, borrowed)
 
 
 def _search_path(python: Path) -> list[Path]:
@@ -141,25 +144,26 @@ def _search_path(python: Path) -> list[Path]:
 
 
 @contextmanager
-def _worktree(revision: str, rootdir: Path, say: Say) -> Iterator[Path]:
-    """A temporary worktree of ``rootdir``'s repository at ``revision``."""
+def _worktree(revision: str, folder: Path, say: Say) -> Iterator[Path]:
+    """``folder`` in a temporary worktree of its repository at ``revision``."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["git", "-C", str(rootdir), *arguments]
+        command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
-    if git("rev-parse", "--git-dir").returncode != 0:
-        raise SideError(f"{GIT}{revision}: {rootdir} is no git checkout; allowed instead: {FORMS}")
+    top = git("rev-parse", "--show-toplevel")
+    if top.returncode != 0:
+        raise SideError(f"{GIT}{revision}: {folder} is no git checkout; allowed instead: {FORMS}")
     if not revision or git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode != 0:
         raise SideError(f"{GIT}{revision}: this repository has no such revision; `git log --oneline` lists them")
     git("worktree", "prune")  # what a killed run has left
-    with tempfile.TemporaryDirectory(prefix="perfgate-worktree-") as folder:
-        checkout = Path(folder) / "checkout"
+    with tempfile.TemporaryDirectory(prefix="perfgate-worktree-") as temporary:
+        checkout = Path(temporary) / "checkout"
         made = git("worktree", "add", "--detach", str(checkout), revision)
         if made.returncode != 0:
             raise SideError(f"{GIT}{revision}: {made.stderr.strip()}")
         say(f"checked out {revision} into {checkout}")
         try:
-            yield checkout
+            yield checkout / folder.resolve().relative_to(Path(top.stdout.strip()).resolve())
         finally:
             git("worktree", "remove", "--force", str(checkout))

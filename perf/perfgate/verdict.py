@@ -25,8 +25,9 @@ from perfgate.findings import (
     judge_work,
     smallest_slowdown,
 )
-from perfgate.record import Record, RecordError, _finite, _list, _mapping, _one_of, _text
+from perfgate.record import Record
 from perfgate.statistics import Estimate
+from perfgate.valid import RecordError, finite, items, mapping, one_of, text
 
 __all__ = [
     "FAILING",
@@ -60,9 +61,9 @@ class Verdict:
     smallest_slowdown: float | None = None
 
     def __post_init__(self) -> None:
-        _one_of("status", self.status, WORST_FIRST)
+        one_of("status", self.status, WORST_FIRST)
         if self.smallest_slowdown is not None:
-            _finite("smallest_slowdown", self.smallest_slowdown)
+            finite("smallest_slowdown", self.smallest_slowdown)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,12 +80,12 @@ class Verdict:
         Raises:
             RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
         """
-        fields = _mapping("verdict", data)
+        fields = mapping("verdict", data)
         try:
             return cls(
                 status=fields["status"],
-                reason=_text("reason", fields["reason"]),
-                findings=tuple(map(Finding.from_json, _list("findings", fields["findings"]))),
+                reason=text("reason", fields["reason"]),
+                findings=tuple(map(Finding.from_json, items("findings", fields["findings"]))),
                 smallest_slowdown=fields["smallest_slowdown"],
             )
         except KeyError as missing:

@@ -108,12 +108,13 @@ class Versus:
             for item in session.items
             if is_benchmark(item) and item.get_closest_marker("skip") is None
         }
+        here = self._config.invocation_params.dir
         try:
             with (
-                sides.open_side(self._text, self._config.rootpath, run.settings.packages, self._say) as base,
+                sides.open_side(self._text, here, run.settings.packages, self._say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-versus-") as logs,
             ):
-                head = sides.current(self._config.rootpath, run.settings.packages)
+                head = sides.current(here, run.settings.packages)
                 self._compare(run, base, head, items, Path(logs))
         except sides.SideError as wrong:
             pytest.exit(f"--versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)

@@ -1,0 +1,303 @@
+"""``--versus``: two sides in lockstep, on a small project whose calls last as long as they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from perfgate import messages
+from perfgate.sides import Side
+from perfgate.versus import worker_arguments
+from perfgate.workers import Worker, WorkerError
+
+PERF = Path(__file__).resolve().parents[1] / "perf"
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus needs pipes inherited by number")
+
+BENCHMARK = """
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from perfgate import Case, Row, cases, part
+from perfgate.pauses import may_pause
+
+IS_B = "PERFGATE_WORKER_SLOWER" in os.environ  # set for side B alone, when a slowdown is injected
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpinCase(Case):
+    benchmark: ClassVar[str] = "spin"
+    how: str = part()
+
+
+def spin(seconds):
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return 1
+
+
+def in_parts():
+    for part in range(3):
+        spin(0.004)
+        with Path("order.log").open("a") as log:
+            log.write("AB"[IS_B])
+        may_pause()
+    return 1
+
+
+def fails_in_b():
+    assert not IS_B, "broken in B"
+    return spin(0.002)
+
+
+def dies_in_b():
+    if IS_B:
+        os.kill(os.getpid(), 9)
+    return spin(0.002)
+
+
+CALLS = {{"short": lambda: spin(0.002), "parts": in_parts, "fails": fails_in_b, "dies": dies_in_b}}
+
+
+def table(config):
+    for how in {cases}:
+        yield Row(SpinCase(how=how))
+
+
+@cases(table)
+def test_spin(case, measure):
+    def check(result):
+        assert result == 1
+
+    measure(CALLS[case.how], check=check)
+"""
+
+
+class Spin:
+    """The project's folder; ``run`` compares it with another environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        (folder / "conftest.py").write_text('pytest_plugins = ["perfgate.plugin"]\n')
+        self.cases("short")
+
+    def cases(self, *names: str) -> None:
+        (self.folder / "test_spin.py").write_text(BENCHMARK.format(cases=names))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", ".", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command("--versus", sys.executable, *arguments),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def found(self) -> dict[str, Any]:
+        return json.loads((self.folder / "perf-report/results.json").read_text())["sections"]["versus"]
+
+    def verdicts(self) -> dict[str, str]:
+        return {row["case"].partition("/")[2]: row["verdict"] for row in self.found()["rows"]}
+
+
+@pytest.fixture
+def spin(tmp_path: Path) -> Spin:
+    return Spin(tmp_path)
+
+
+def test_same_environment_is_the_same(spin: Spin) -> None:
+    done = spin.run("--versus-tolerance", "10", "--versus-budget", "90")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "SAME"}
+    assert "Versions that differ: none of those listed" in done.stdout
+    assert "1 passed" in done.stdout
+    row = spin.found()["rows"][0]
+    assert row["a_ms"] == pytest.approx(2.0, rel=0.2)
+    assert row["low"] < 1 < row["high"] or row["ratio"] == pytest.approx(1, rel=0.01)
+    assert 0 < row["smallest_slowdown"] < 0.1
+
+
+def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> None:
+    done = spin.run("--versus-inject", "50")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "REGRESSED"}
+    assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.05)
+    assert "FAILED test_spin.py::test_spin[short] - spin/short: REGRESSED: latency_s: time +" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "B against A" in (spin.folder / "perf-report/summary.md").read_text()
+
+
+def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin) -> None:
+    spin.cases("fails", "dies", "short")
+    done = spin.run("--versus-inject", "50")
+    assert done.returncode == 1
+    assert spin.verdicts() == {"fails": "FAILED", "dies": "FAILED", "short": "REGRESSED"}
+    broken = {key.partition("/")[2]: case["broken"] for key, case in spin.found()["cases"].items()}
+    assert "failed: AssertionError: broken in B" in broken["fails"]["B"]
+    assert "was killed by signal 9" in broken["dies"]["B"]
+    assert broken["short"] == {}
+
+
+def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
+    spin.cases("parts")
+    done = spin.run("--versus-inject", "50")
+    assert done.returncode == 1, done.stdout + done.stderr
+    order = (spin.folder / "order.log").read_text()
+    assert "ABABAB" in order  # a call has three parts: without pauses it were AAABBB
+    assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.1)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
+    git(spin.folder, "init", "-q")
+    git(spin.folder, "add", ".")
+    git(spin.folder, "commit", "-qm", "first")
+    spin.cases("short", "parts")
+    command = spin.command("--versus", "git:HEAD", "--versus-tolerance", "20")
+    done = subprocess.run(
+        command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "SAME", "parts": "B ONLY"}
+    assert "git:HEAD has no such case" in done.stdout
+    worktrees = subprocess.run(
+        ["git", "-C", str(spin.folder), "worktree", "list"], capture_output=True, text=True, check=True
+    )
+    assert len(worktrees.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--versus", "nonsense"], "'nonsense' is no environment; allowed: an interpreter"),
+        (["--versus", "/no/such/python"], "/no/such/python is no file that can be run"),
+        (["--versus", "git:nowhere"], "is no git checkout"),
+        (["--versus", sys.executable, "--versus-budget", "0"], "--versus-budget: got 0, expected seconds above 0"),
+        (["--versus", sys.executable, "--versus-tolerance", "0"], "--versus-tolerance: got 0, expected a percentage"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        spin.command(*arguments), cwd=spin.folder, env=spin.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert message in done.stdout + done.stderr
+
+
+def test_workers_get_the_selection_and_none_of_the_controllers_options() -> None:
+    given = ["perf", "-k", "nf4", "--versus", "x", "--versus-budget=5", "--report-dir", "r", "-x", "--quick"]
+    own = ["--benchmark-disable", "-q", "-p", "no:cacheprovider"]
+    assert worker_arguments(given) == ["perf", "-k", "nf4", "--quick", *own]
+    assert worker_arguments(["--benchmark-json=a.json", "-vv", "tests"]) == ["tests", *own]
+
+
+def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A comparison that runs, and its workers."""
+    process = subprocess.Popen(
+        spin.command("--versus", sys.executable, "--versus-inject", "5"),
+        cwd=spin.folder,
+        env=spin.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "pair 1: spin/short" in line:
+            break
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def require_gone(workers: list[psutil.Process]) -> None:
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
+def test_ctrl_c_ends_with_2_and_leaves_no_process(spin: Spin) -> None:
+    process, workers = started(spin)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "B against A" in output
+    require_gone(workers)
+
+
+def test_a_killed_controller_leaves_no_process(spin: Spin) -> None:
+    process, workers = started(spin)
+    process.kill()
+    process.wait()
+    require_gone(workers)
+
+
+class Scripted(Side):
+    """A side whose process runs a script of the test instead of pytest."""
+
+    def bootstrap(self) -> list[str]:
+        return [
+            "-c",
+            f"import os, time, sys; r, w = map(int, os.environ['PERFGATE_WORKER_PIPES'].split(','))\n{SCRIPT}",
+        ]
+
+
+SCRIPT = ""
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("os.write(w, b'hello\\n')", "B side: not a message: b'hello'"),
+        ('os.write(w, b\'{"v": 1, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
+        ("time.sleep(60)", "B side: no answer for 1 s: it hangs"),
+        ("print('I am ill'); sys.exit(3)", "B side: the worker ended with 3; its last output: I am ill"),
+        ("os.kill(os.getpid(), 9)", r"B side: the worker was killed by signal 9 \(out of memory"),
+        ("os.write(w, b'x' * 100)\nsys.exit(0)", "B side: the worker ended with 0"),
+    ],
+)
+def test_a_worker_that_misbehaves_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    monkeypatch.setitem(globals(), "SCRIPT", script)
+    side = Scripted("B side", Path(sys.executable), tmp_path, {})
+    start = time.monotonic()
+    with Worker("B", side, [], tmp_path / "log") as worker, pytest.raises(WorkerError, match=message) as caught:
+        worker.answer(1.0 if "sleep" in script else 20.0)
+    assert caught.value.side == "B"
+    assert time.monotonic() - start < 20
+    require_ended = psutil.pid_exists(worker._process.pid)
+    assert not require_ended
+
+
+def test_a_worker_answers_and_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        globals(), "SCRIPT", f"os.write(w, {messages.line('collected', cases=['a/b'])!r}); time.sleep(60)"
+    )
+    side = Scripted("A side", Path(sys.executable), tmp_path, {})
+    with Worker("A", side, [], tmp_path / "log") as worker:
+        assert worker.answer(20) == ("collected", {"cases": ["a/b"]})
+    assert worker._process.returncode == -signal.SIGKILL

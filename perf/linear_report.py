@@ -44,13 +44,14 @@ def _row(record: Record) -> dict[str, Value]:
 def sections(records: Sequence[Record]) -> list[Section]:
     """The section of the linear layers; none where none was selected."""
     rows = [record for record in records if record.name == "linear" and record.status == "measured"]
-    reasons = {record.reason: record for record in records if record.name == "linear" and record.status == "skipped"}
-    notes = [f"{record.fields['scheme']}: not measured: {reason}" for reason, record in reasons.items()]
     said: dict[str, list[str]] = {}
+    for record in records:
+        if record.name == "linear" and record.status == "skipped":
+            said.setdefault(f"not measured: {record.reason}", []).append(str(record.fields["scheme"]))
     for record in rows:
         for note in record.notes:
             said.setdefault(note, []).append(str(record.fields["scheme"]))
-    notes += [f"{', '.join(dict.fromkeys(schemes))}: {note}" for note, schemes in said.items()]
+    notes = [f"{', '.join(dict.fromkeys(schemes))}: {note}" for note, schemes in said.items()]
     if not rows and not notes:
         return []
     return [Section("linear", "Linear layers", [ABOUT], Table(COLUMNS, [_row(record) for record in rows]), notes)]

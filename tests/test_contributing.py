@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from perfgate import counters
+from perfgate.run import RUN
 
 from fixtures import attention, linear, options, quantization
 from fixtures.attention import problems
@@ -75,6 +78,20 @@ def test_quantization_example(run_example: Any) -> None:
     dense = problem.inputs @ problem.weight.T
     with pytest.raises(linear.LinearWrongError, match="too good"):
         linear.require_error(scheme, dense, problem.expected, outliers=True, what="rounded")
+    assert options._names("rounded", lambda name: quantization.scheme(name).name) == ("rounded",)
+    chosen = {row.case.id: row.unavailable for row in linear_rows("rounded")}
+    assert chosen == {f"rounded-i576-o1536-t{num_tokens}": None for num_tokens in (1, 16, 256)}
+    quantization._SCHEMES["rounded"] = replace(scheme, packages=("no-such-package",))
+    reasons = {row.unavailable for row in linear_rows("rounded")}
+    assert reasons == {"no-such-package is not installed (pip install no-such-package)"}
+
+
+def linear_rows(scheme: str) -> list[Any]:
+    """The linear benchmark's default rows under ``--quantization scheme``."""
+    suite = SimpleNamespace(quantization=(scheme,), attention=None)
+    config: Any = SimpleNamespace(stash={options.SETTINGS: suite, RUN: SimpleNamespace(device="cpu")})
+    rows = importlib.import_module("test_linear").linear_rows(config)
+    return [row for row in rows if row.chosen(quick=False, all_cases=False)]
 
 
 def test_examples_leave_nothing_behind() -> None:

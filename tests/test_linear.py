@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,19 +10,27 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import linear_report
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perfgate import counters
+from perfgate import Row, counters
+from perfgate.record import Metric, Record
+from perfgate.run import RUN
 
-from fixtures import linear, quantization
+from fixtures import devices, linear, quantization
 from fixtures.linear import LinearWrongError, make_problem
+from fixtures.options import SETTINGS
 from fixtures.quantization import Scheme
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-HERE = [scheme.name for scheme in quantization.schemes().values() if scheme.unavailable("cpu") is None]
+WHY_NOT = {scheme.name: scheme.unavailable("cpu") for scheme in quantization.schemes().values()}
+HERE = [name for name, reason in WHY_NOT.items() if reason is None]
+EVERY = [pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=str(why))) for name, why in WHY_NOT.items()]
 IN, OUT = 512, 256
 """A small layer of whole blocks, with enough outputs for the error to be near its mean."""
 
@@ -33,7 +42,7 @@ def run(scheme: Scheme, problem: linear.Problem) -> tuple[torch.nn.Module, torch
 
 
 @pytest.mark.parametrize("outliers", [False, True], ids=["plain", "outliers"])
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", EVERY)
 def test_layer_is_float64s_within_its_bounds_and_weighs_its_theory(name: str, outliers: bool) -> None:
     scheme = quantization.scheme(name)
     problem = make_problem(IN, OUT, 16, outliers=outliers)
@@ -42,7 +51,7 @@ def test_layer_is_float64s_within_its_bounds_and_weighs_its_theory(name: str, ou
     assert linear.require_weight(scheme, layer, IN, OUT, "cpu", name) > 0
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", EVERY)
 def test_named_kernel_runs_and_its_work_is_counted(name: str) -> None:
     scheme = quantization.scheme(name)
     problem = make_problem(IN, OUT, 16, outliers=False)
@@ -79,7 +88,7 @@ def test_bounds_hold_for_any_shape_and_size_of_values(
     linear.require_error(scheme, found, scaled.expected, outliers=outliers, what=name)
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", WHY_NOT)
 def test_bounds_are_two_sided_where_something_is_lost(name: str) -> None:
     for low, high in (quantization.scheme(name).linear.error, quantization.scheme(name).linear.outlier_error):
         assert low < high
@@ -127,23 +136,91 @@ class TestWhatMustBeSeen:
             linear.require_weight(quantization.scheme("nf4"), dense, IN, OUT, "cpu", "x")
 
 
-def collect(*arguments: str) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "perf/test_linear.py", "--device", "cpu", "--collect-only", "-q"]
-    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return re.findall(r"::test_linear\[(\S+)\]", done.stdout)
+def rows(device: str = "cpu", **chosen: tuple[str, ...]) -> list[Row]:
+    """The benchmark's table, in this process."""
+    suite = SimpleNamespace(**{"quantization": None, "attention": None} | chosen)
+    config: Any = SimpleNamespace(stash={SETTINGS: suite, RUN: SimpleNamespace(device=device)})
+    return list(importlib.import_module("test_linear").linear_rows(config))
+
+
+def selected(table: list[Row], *, quick: bool = False, all_cases: bool = False) -> list[str]:
+    return [row.case.id for row in table if row.chosen(quick=quick, all_cases=all_cases)]
 
 
 def test_default_set_is_at_most_60_and_every_scheme_is_in_it() -> None:
-    default = collect()
+    table = rows()
+    default, every = selected(table), selected(table, all_cases=True)
     assert 40 <= len(default) <= 60
     for name in quantization.schemes():
         assert {f"{name}-i576-o1536-t{num_tokens}" for num_tokens in (1, 16, 256)} <= set(default)
-    quick, every = collect("--quick"), collect("--all-cases")
+    quick = selected(table, quick=True)
     assert set(quick) < set(default) < set(every)
     assert 0 < len(quick) <= 5
     assert len(every) == len(set(every)) == len(quantization.schemes()) * len(linear.SHAPES) * 3 * 2
-    assert collect("--attention", "fa2") == []
-    assert collect("--quantization", "nf4") == [one for one in default if one.startswith("nf4-i")]
+    assert selected(rows(attention=("fa2",)), all_cases=True) == []
+    assert selected(rows(quantization=("nf4",))) == [one for one in default if one.startswith("nf4-i")]
+
+
+def test_default_set_of_an_accelerator_has_the_large_models_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda device: 2**37)
+    default = [row.case.fields for row in rows("cuda:0") if row.chosen(quick=False, all_cases=False)]
+    assert {(case["in_features"], case["out_features"]) for case in default} == {(4096, 4096), (4096, 14336)}
+
+
+def test_a_layer_too_large_is_skipped_with_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda device: 10**9)
+    reasons = {row.case.id: row.unavailable for row in rows()}
+    assert reasons["fp32-i4096-o4096-t1"] is None
+    assert reasons["fp32-i4096-o14336-t1"] == (
+        "a layer of 4096 x 14336 needs about 1,644,167,168 bytes, 1,000,000,000 are free"
+    )
+
+
+def test_collecting_loads_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "loaded_libraries.py").write_text(
+        "import sys\n"
+        "def pytest_collection_finish(session):\n"
+        "    heavy = ('torch', 'transformers', 'bitsandbytes', 'optimum.quanto', 'numpy')\n"
+        "    print('loaded:', [name for name in heavy if name in sys.modules])\n"
+    )
+    command = [
+        *(sys.executable, "-m", "pytest", "perf/test_linear.py", "--collect-only", "-q", "-s", "--device", "cpu"),
+        *("--all-cases", "-p", "no:cacheprovider", "-p", "loaded_libraries"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    found = re.findall(r"::test_linear\[(\S+)\]", done.stdout)
+    assert found == selected(rows(), all_cases=True), done.stdout + done.stderr
+    assert "loaded: []\n" in done.stdout
+
+
+def record(scheme: str, *, skipped: str | None = None, note: str | None = None) -> Record:
+    latency = Metric("sampled", "s", "lower", 2e-3, (1.9e-3, 2e-3, 2.2e-3), (1.9e-3, 2.1e-3))
+    return Record(
+        "linear",
+        1,
+        {"scheme": scheme},
+        f"linear/{scheme}-i8-o8-t1",
+        status="skipped" if skipped else "measured",
+        reason=skipped,
+        metrics={} if skipped else {"latency_s": latency},
+        notes=[note] if note else [],
+    )
+
+
+def test_report_names_every_scheme_of_a_reason_and_of_a_note() -> None:
+    (section,) = linear_report.sections(
+        [
+            record("fp32"),
+            *(record(scheme, note="is emulated") for scheme in ("bf16", "fp16", "fp16")),
+            *(record(scheme, skipped="no library") for scheme in ("int8", "nf4", "nf4")),
+        ]
+    )
+    assert section.table is not None
+    assert section.table.rows[0]["latency_ms"] == 2.0
+    assert section.table.rows[0]["spread"] == pytest.approx(0.05)
+    assert section.notes == ["int8, nf4: not measured: no library", "bf16, fp16: is emulated"]
+    assert linear_report.sections([]) == []
 
 
 PLANTED = """
@@ -208,6 +285,7 @@ def pytest_runtest_call(item):
 """
 
 
+@pytest.mark.slow
 def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
     (tmp_path / "planted_linear_faults.py").write_text(PLANTED)
     done = subprocess.run(

@@ -5,6 +5,7 @@ measured for this project's cases.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -270,19 +271,26 @@ class TestPromise:
                 assert judge_ratio(intervals(suite)["a"], 0.02).status == "INCONCLUSIVE"
 
 
+AT_NIGHT = pytest.mark.skipif(
+    os.environ.get("HYPOTHESIS_PROFILE") != "thorough",
+    reason="minutes of simulation: HYPOTHESIS_PROFILE=thorough runs them",
+)
+
+
 @pytest.mark.slow
 class TestPromiseAtLength:
     @pytest.mark.parametrize(
         ("cases", "group", "noisy", "outliers", "tries"),
         [
-            (6, 6, 0.0, 0.0, 10_000),
-            (6, 6, 3.0, 0.0, 10_000),
-            (6, 3, 3.0, 0.0, 10_000),
-            (6, 6, 0.0, 0.05, 5_000),
-            (20, 5, 0.0, 0.0, 5_000),
-            (20, 5, 3.0, 0.0, 5_000),
-            (60, 6, 0.0, 0.0, 2_000),
-            (60, 6, 3.0, 0.0, 2_000),
+            (6, 6, 0.0, 0.0, 2_500),
+            pytest.param(6, 6, 0.0, 0.0, 10_000, marks=AT_NIGHT),
+            pytest.param(6, 6, 3.0, 0.0, 10_000, marks=AT_NIGHT),
+            pytest.param(6, 3, 3.0, 0.0, 10_000, marks=AT_NIGHT),
+            pytest.param(6, 6, 0.0, 0.05, 5_000, marks=AT_NIGHT),
+            pytest.param(20, 5, 0.0, 0.0, 5_000, marks=AT_NIGHT),
+            pytest.param(20, 5, 3.0, 0.0, 5_000, marks=AT_NIGHT),
+            pytest.param(60, 6, 0.0, 0.0, 2_000, marks=AT_NIGHT),
+            pytest.param(60, 6, 3.0, 0.0, 2_000, marks=AT_NIGHT),
         ],
     )
     def test_at_most_1_percent_of_unchanged_suites_ever_miss(
@@ -295,7 +303,13 @@ class TestPromiseAtLength:
         )
         assert upper <= ALPHA
 
-    @pytest.mark.parametrize(("noisy", "outliers"), [(0.0, 0.0), (3.0, 0.0), (10.0, 0.0), (0.0, 0.02), (0.0, 0.1)])
+    @pytest.mark.parametrize(
+        ("noisy", "outliers"),
+        [
+            (0.0, 0.0),
+            *(pytest.param(*one, marks=AT_NIGHT) for one in ((3.0, 0.0), (10.0, 0.0), (0.0, 0.02), (0.0, 0.1))),
+        ],
+    )
     def test_at_most_1_percent_of_unchanged_suites_have_a_false_decision(self, noisy: float, outliers: float) -> None:
         suites = Suites(6, 6, noisy, outliers)
         tries = 4_000
@@ -305,7 +319,11 @@ class TestPromiseAtLength:
         assert upper <= ALPHA
 
     @pytest.mark.parametrize(
-        ("slower", "tolerance"), [(0.05, 0.02), (0.10, 0.05), (0.25, 0.05), (0.0, 0.05), (0.0, 0.02)]
+        ("slower", "tolerance"),
+        [
+            (0.25, 0.05),
+            *(pytest.param(*one, marks=AT_NIGHT) for one in ((0.05, 0.02), (0.10, 0.05), (0.0, 0.05), (0.0, 0.02))),
+        ],
     )
     def test_how_many_pairs_decide(self, slower: float, tolerance: float) -> None:
         wanted = "REGRESSED" if slower else "SAME"

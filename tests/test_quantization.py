@@ -24,7 +24,8 @@ from fixtures.quantization import (
 )
 
 SCHEMES = tuple(quantization.schemes())
-HERE = [scheme.name for scheme in quantization.schemes().values() if scheme.unavailable("cpu") is None]
+WHY_NOT = {name: quantization.scheme(name).unavailable("cpu") for name in SCHEMES}
+HERE = [pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=str(why))) for name, why in WHY_NOT.items()]
 QUANTIZED = ("int8", "int8-nodecomp", "nf4", "nf4-dq", "fp4", "fp4-dq")
 ODD = {"hidden_size": 72, "intermediate_size": 200, "tie_word_embeddings": False, "num_key_value_heads": 1}
 """A model whose weights fill no whole number of 256-scale blocks, with a head of its own."""
@@ -173,6 +174,31 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         reason = quantization.scheme(name).unavailable("cpu")
         assert reason == "bitsandbytes is not installed (pip install bitsandbytes)"
     assert quantization.scheme("bf16").unavailable("cpu") is None
+
+
+def test_missing_package_of_a_module_within_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'optimum'")  # what find_spec raises for optimum.quanto
+
+    monkeypatch.setattr("importlib.util.find_spec", missing)
+    reason = quantization.scheme("quanto-int8").unavailable("cpu")
+    assert reason == "optimum-quanto is not installed (pip install optimum-quanto)"
+
+
+@pytest.mark.skipif(bool(WHY_NOT["quanto-int8"]), reason=str(WHY_NOT["quanto-int8"]))
+def test_quanto_quantizes_every_linear_layer_but_the_head(tiny: Any) -> None:
+    from optimum.quanto import QLinear
+
+    loaded = tiny.loaded("quanto-int8")
+    modules = dict(loaded.model.named_modules())
+    linear = {path: module for path, module in modules.items() if isinstance(module, torch.nn.Linear)}
+    assert {path for path, module in linear.items() if not isinstance(module, QLinear)} == {"lm_head"}
+    _, counts = counters.count(lambda: forward(loaded))
+    _, full = counters.count(lambda: forward(tiny.loaded("fp32")))
+    assert counts is not None
+    assert full is not None
+    assert counts.operators["quanto.qbytes_mm.default"] == len(linear) - 1
+    assert counts.flops == full.flops
 
 
 def quantized_linear(name: str, in_features: int, out_features: int) -> torch.nn.Module:

@@ -48,7 +48,8 @@ class Set:
 
     ``lengths``: prefill lengths with the ``gqa`` heads, causal; the other arrangements of heads and mask run at
     ``common``, where every backend is. ``compared``: the backends measured at every length; ``once``: those measured
-    only at ``common`` with the ``gqa`` heads, and in decode. ``ratios``: pairs that take turns, and at which length.
+    only at ``common`` with the ``gqa`` heads, and in decode; ``decode_only``: those measured only there. ``ratios``:
+    pairs that take turns, and at which length.
     """
 
     dtype: str
@@ -59,6 +60,7 @@ class Set:
     decode: tuple[int, ...]
     compared: tuple[str, ...]
     once: tuple[str, ...]
+    decode_only: tuple[str, ...]
     ratios: tuple[tuple[str, str, int], ...]
 
 
@@ -70,7 +72,8 @@ CPU = Set(
     common=1024,
     decode=(4096,),
     compared=("eager", "sdpa-flash", "fa1", "fa2"),
-    once=("sdpa-math", "flex"),  # flex compiles for each shape
+    once=("sdpa-math",),
+    decode_only=("flex",),  # it compiles for each shape, for half a minute with its invariants
     ratios=(("fa2", "eager", 4096), ("fa1", "fa2", 2048)),
 )
 ACCELERATOR = Set(
@@ -82,6 +85,7 @@ ACCELERATOR = Set(
     decode=(1024, 4096, 16384),
     compared=("eager", "sdpa-flash", "fa1-triton", "fa2-triton", "flash-attn-1", "flash-attn-2"),
     once=("fa1", "fa2"),  # the loop orders in PyTorch, which nobody would serve with
+    decode_only=(),
     ratios=(("fa1-triton", "fa2-triton", 2048), ("fa1-triton", "fa2-triton", 16384), ("fa2-triton", "eager", 4096)),
 )
 QUADRATIC_TO = {"cpu": 2048}
@@ -194,6 +198,7 @@ def prefill_rows(config: pytest.Config) -> Iterator[Row]:
                     wanted = seqlen == chosen.common or (backend.name in chosen.compared and seqlen <= longest)
                 else:
                     wanted = (heads, seqlen) == (chosen.mha, chosen.common) and backend.name not in chosen.once
+                wanted = wanted and backend.name not in chosen.decode_only
                 yield Row(
                     PrefillCase(
                         attention=backend.name,

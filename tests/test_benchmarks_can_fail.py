@@ -240,7 +240,7 @@ def test_every_row_passes_unharmed(experiment: Experiment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", CAUGHT, ids="-".join)
+@pytest.mark.parametrize("row", [("fp32", "sdpa-flash"), ("nf4-dq", "fa2")], ids="-".join)
 def test_a_fault_alone_ends_the_session_with_1(experiment: Experiment, row: tuple[str, str]) -> None:
     scheme, attention = row
     found = experiment("--quantization", scheme, "--attention", attention, plugin=FAULTS)

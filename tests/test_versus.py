@@ -18,10 +18,11 @@ from perfgate.sides import Side
 from perfgate.versus import worker_arguments
 from perfgate.workers import Worker, WorkerError
 
+fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
 PERF = Path(__file__).resolve().parents[1] / "perf"
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus needs pipes inherited by number")
 
 BENCHMARK = """
+import fcntl
 import os
 import time
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from perfgate import Case, Row, cases, part
 from perfgate.pauses import may_pause
 
 IS_B = "PERFGATE_WORKER_SLOWER" in os.environ  # set for side B alone, when a slowdown is injected
+DEVICE = open("device.lock", "a")
+if "PERFGATE_WORKER_CORE" in os.environ:
+    with Path("workers.log").open("a") as log:
+        log.write("x")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,15 @@ def dies_in_b():
     return spin(0.002)
 
 
-CALLS = {{"short": lambda: spin(0.002), "parts": in_parts, "fails": fails_in_b, "dies": dies_in_b}}
+def alone():
+    try:
+        fcntl.flock(DEVICE, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends
+    except BlockingIOError:
+        raise MemoryError("the device is full") from None
+    return spin(0.002)
+
+
+CALLS = {{"alone": alone, "short": lambda: spin(0.002), "parts": in_parts, "fails": fails_in_b, "dies": dies_in_b}}
 
 
 def table(config):
@@ -152,11 +165,41 @@ def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin
     spin.cases("fails", "dies", "short")
     done = spin.run("--versus-inject", "50")
     assert done.returncode == 1
-    assert spin.verdicts() == {"fails": "FAILED", "dies": "FAILED", "short": "REGRESSED"}
-    broken = {key.partition("/")[2]: case["broken"] for key, case in spin.found()["cases"].items()}
-    assert "failed: AssertionError: broken in B" in broken["fails"]["B"]
-    assert "was killed by signal 9" in broken["dies"]["B"]
-    assert broken["short"] == {}
+    assert spin.verdicts() == {"fails": "REGRESSED", "dies": "REGRESSED", "short": "REGRESSED"}
+    verdicts = {key.partition("/")[2]: case["verdict"] for key, case in spin.found()["cases"].items()}
+    for how, said in (("fails", "failed: AssertionError: broken in B"), ("dies", "was killed by signal 9")):
+        assert verdicts[how]["reason"].startswith("works on one side only: it worked before and fails now")
+        assert said in verdicts[how]["reason"]
+    assert verdicts["short"]["reason"].startswith("latency_s: time +")
+
+
+def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin) -> None:
+    spin.cases("fails", "short")
+    spin.run("--versus-inject", "50")
+    assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
+
+
+@pytest.mark.parametrize("given", [[], ["--versus-apart"]])
+def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
+    spin.cases("alone", "short")
+    done = spin.run("--versus-inject", "100", *given)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert spin.verdicts() == {"alone": "REGRESSED", "short": "REGRESSED"}
+    cases = {key.partition("/")[2]: case for key, case in spin.found()["cases"].items()}
+    assert {how: case["apart"] for how, case in cases.items()} == {"alone": True, "short": bool(given)}
+    rows = {row["case"].partition("/")[2]: row for row in spin.found()["rows"]}
+    assert rows["alone"]["ratio"] == pytest.approx(2, rel=0.1)
+    assert "spin/alone: measured apart: the device holds one side at a time" in done.stdout
+
+
+def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
+    spin.cases("alone")
+    with (spin.folder / "device.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = spin.run()
+    assert spin.verdicts() == {"alone": "INCONCLUSIVE"}
+    assert "measured on neither side" in done.stdout
+    assert "MemoryError: the device is full" in done.stdout
 
 
 def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
@@ -183,8 +226,8 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
         command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert spin.verdicts() == {"short": "SAME", "parts": "B ONLY"}
-    assert "git:HEAD has no such case" in done.stdout
+    assert spin.verdicts() == {"short": "SAME", "parts": "NEW"}
+    assert "it was not there before" in done.stdout
     worktrees = subprocess.run(
         ["git", "-C", str(spin.folder), "worktree", "list"], capture_output=True, text=True, check=True
     )
@@ -225,11 +268,15 @@ def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a job in the background ignores it
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "pair 1: spin/short" in line:
+        if "versus: pair 1: " in line:  # the second has begun
             break
+    time.sleep(0.5)
     return process, psutil.Process(process.pid).children(recursive=True)
 
 

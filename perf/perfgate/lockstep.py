@@ -2,86 +2,106 @@
 
 Within a pair both sides hold the same case and run it in short blocks, A B, B A, ..., so that drift cancels; a pair
 keeps a bias of its own that no number of blocks removes, so there are several fresh pairs and the pair is the unit of
-the statistics. Exact metrics are compared once, in the first pair.
+the statistics. Exact metrics are compared once, in the first pair. A case of which the device holds only one side is
+measured apart, one process after the other: then the machine's drift stays in, and only large changes show.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
-from typing import Any
+from statistics import fmean
+from typing import Protocol
 
+from perfgate import pair
 from perfgate.clocks import Clock
 from perfgate.record import Record
 from perfgate.sides import Side
 from perfgate.statistics import LOOKS, Estimate, paired_intervals, pairs_needed
 from perfgate.verdict import Tolerances, Verdict, judge
-from perfgate.workers import START_TIMEOUT_S, Worker, WorkerError
+from perfgate.workers import Worker
 
-BLOCK_S = 0.03
-"""Seconds of one side's turn: long against the switch between two processes, short against drift."""
-TURNS = 12
-"""A-B/B-A turns of a pair: with fewer the pair's own noise shows, with more only its bias remains."""
-CASE_S = 3.0
-"""About the most seconds that a case of long calls takes of a pair; at least two turns are always made."""
-ANSWER_TIMEOUT_S = 60.0
-"""A call may take this long, or ``SLOWER_TIMES`` as long as it took to warm up."""
-SLOWER_TIMES = 30
-SHORTEST_CALL_S = 1e-7
-"""A clock may read nothing for a shorter one."""
-LOAD_TIMEOUT_S = 900.0
-"""Loading a case may convert a model and compute its reference."""
+
+class Display(Protocol):
+    """Where a comparison tells how far it is."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+
+    def show(self, text: str) -> None:
+        """A line that the next one replaces; dropped where lines cannot be replaced."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How a comparison runs. ``budget_s`` bounds all of it, start-up included; ``arguments`` go to both sides' pytest;
-    ``slower`` (for tests of the comparison) makes every call of B take that fraction longer."""
+    ``apart`` holds every case on one side at a time; ``slower`` (for tests of the comparison) makes every call of B
+    take that fraction longer."""
 
     arguments: tuple[str, ...]
     budget_s: float
     tolerances: Tolerances
     log_dir: Path
     core: int | None = None
+    apart: bool = False
     slower: float = 0.0
 
 
 @dataclass
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
-    median seconds a call; ``records``: what each side's exact pass measured; ``broken``: why
-    a side did not get through."""
+    median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
+    ``apart``: the device holds one side at a time."""
 
     key: str
-    group: str
+    benchmark: str
+    apart: bool = False
     log_ratios: list[float] = field(default_factory=list)
     times_s: dict[str, list[float]] = field(default_factory=lambda: {"A": [], "B": []})
     records: dict[str, Record] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
     estimate: Estimate | None = None
     verdict: Verdict | None = None
 
     @property
     def decided(self) -> bool:
-        return bool(self.broken) or (self.verdict is not None and self.verdict.status != "INCONCLUSIVE")
+        """Whether more pairs would tell nothing: every metric is decided, or a side does not get through."""
+        return self.verdict is not None and (
+            not self.works or all(finding.status != "INCONCLUSIVE" for finding in self.verdict.findings)
+        )
+
+    @property
+    def works(self) -> bool:
+        """Whether both sides have the case and measured it, as far as they got."""
+        return len(self.records) == 2 and all(record.status == "measured" for record in self.records.values())
+
+    @property
+    def group(self) -> str:
+        """Cases whose spread between pairs is similar."""
+        return f"{self.benchmark} apart" if self.apart else self.benchmark
+
+    def take(self, taken: pair.Taken) -> None:
+        """Add what a pair found. The record of the exact pass stays, unless the case ended otherwise since."""
+        for name, record in taken.records.items():
+            if name not in self.records or record.status != "measured":
+                self.records[name] = record
+        if taken.log_ratio is not None:
+            self.log_ratios.append(taken.log_ratio)
+            for name, seconds in taken.times_s.items():
+                self.times_s[name].append(seconds)
 
 
 class Lockstep:
     """A comparison of side B (head) with side A (base) over the cases called ``keys``."""
 
-    def __init__(
-        self, base: Side, head: Side, keys: Sequence[str], plan: Plan, clock: Clock, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, base: Side, head: Side, keys: Sequence[str], plan: Plan, clock: Clock, display: Display) -> None:
         self.sides = {"A": base, "B": head}
         self.plan = plan
-        self.cases = {key: Comparison(key, key.partition("/")[0]) for key in keys}
+        self.cases = {key: Comparison(key, key.partition("/")[0], plan.apart) for key in keys}
         self.pairs = 0
         self._clock = clock
-        self._say = say
+        self._display = display
         self._started = clock.now()
 
     @property
@@ -94,47 +114,66 @@ class Lockstep:
         return [case for case in self.cases.values() if not case.decided]
 
     def run(self) -> None:
-        """Make pairs until every case is decided or the budget ends."""
+        """Make pairs until every case is decided or the budget ends.
+
+        Raises:
+            WorkerError: a side does not even start.
+        """
         longest_s = 0.0
         while self.undecided and self.left_s > longest_s and self.pairs < LOOKS[-1]:
             start = self._clock.now()
-            self._pair(first=self.pairs == 0)
+            try:
+                self._pair()
+            finally:  # on Ctrl-C too: what a broken-off pair found counts
+                self._decide()
             self.pairs += 1
             longest_s = self._clock.now() - start
-            self._decide()
-            self._say(
-                f"pair {self.pairs}: {len(self.cases) - len(self.undecided)} of {len(self.cases)} cases decided, "
-                f"{max(self.left_s, 0):.0f} s of the budget left"
-            )
+            self._display.say(f"pair {self.pairs}: {self._state()}")
 
-    def _pair(self, *, first: bool) -> None:
-        """One pair for every undecided case. A case that ends by itself takes its processes with it; the cases after it
-        go on in fresh ones."""
-        waiting = self.undecided
-        while waiting and (first or self.left_s > 0):
-            with ExitStack() as stack:
-                try:
-                    workers = {name: stack.enter_context(self._start(name)) for name in self.sides}  # both at once
-                    there = {name: self._collected(worker) for name, worker in workers.items()}
-                except WorkerError as wrong:
-                    for case in waiting:
-                        case.broken = {"A": str(wrong), "B": "not compared"}
+    def _state(self) -> str:
+        decided = len(self.cases) - len(self.undecided)
+        return f"{decided} of {len(self.cases)} cases decided, {max(self.left_s, 0):.0f} s of the budget left"
+
+    def _pair(self) -> None:
+        """One pair for every undecided case: those side by side first, then those apart."""
+        waiting = [case for case in self.undecided if not case.apart]
+        while waiting and self._goes_on:
+            self._side_by_side(waiting)
+        for case in [case for case in self.undecided if case.apart]:
+            if not self._goes_on:
+                break
+            self._show(case)
+            order = "AB" if self.pairs % 2 == 0 else "BA"
+            case.take(pair.apart(self._start, case.key, order, exact=not case.records))
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the pair may go on: the first always does, so that every case has its exact metrics."""
+        return self.pairs == 0 or self.left_s > 0
+
+    def _side_by_side(self, waiting: list[Comparison]) -> None:
+        """Take cases from ``waiting`` in one pair of processes, until it is empty or the processes are spent."""
+        with ExitStack() as stack:
+            workers = {name: stack.enter_context(self._start(name)) for name in self.sides}  # both at once
+            there = {name: pair.collected(worker) for name, worker in workers.items()}
+            while waiting and self._goes_on:
+                case = waiting.pop(0)
+                has = {name: worker for name, worker in workers.items() if case.key in there[name]}
+                if not has:
+                    case.verdict = Verdict("INCONCLUSIVE", "neither side's processes have it")
+                    continue
+                self._show(case)
+                taken = pair.side_by_side(has, case.key, exact=not case.records)
+                if taken.out_of_memory and len(has) == 2:
+                    case.apart = True  # and measured anew, after those that fit twice
+                    self._display.say(f"{case.key}: no memory for both sides at once: they run one after the other")
+                else:
+                    case.take(taken)
+                if taken.spent:
                     return
-                while waiting and (first or self.left_s > 0):
-                    case = waiting.pop(0)
-                    case.broken = {
-                        name: f"{self.sides[name].name} has no such case"
-                        for name, keys in there.items()
-                        if case.key not in keys
-                    }
-                    if case.broken:
-                        continue
-                    self._say(f"pair {self.pairs + 1}: {case.key} ({len(waiting)} more in this pair)")
-                    try:
-                        self._compare(case, workers, first=first)
-                    except WorkerError as wrong:
-                        case.broken.setdefault(wrong.side, str(wrong))
-                        break
+
+    def _show(self, case: Comparison) -> None:
+        self._display.show(f"pair {self.pairs + 1}: {case.key}; {self._state()}")
 
     def _start(self, name: str) -> Worker:
         return Worker(
@@ -146,52 +185,8 @@ class Lockstep:
             slower=self.plan.slower if name == "B" else 0.0,
         )
 
-    @staticmethod
-    def _collected(worker: Worker) -> list[str]:
-        return list(_expect(worker, "collected", START_TIMEOUT_S)["cases"])
-
-    def _compare(self, case: Comparison, workers: Mapping[str, Worker], *, first: bool) -> None:
-        """One case in one pair: both get ready, the exact pass where it is due, the turns, and both leave.
-
-        Raises:
-            WorkerError: a side failed, was skipped, died, hung, or talked rubbish.
-        """
-        for worker in workers.values():  # both at once: importing and loading take the longest
-            worker.ask("load", case=case.key, checked=first)
-        warm_s = [SHORTEST_CALL_S]
-        for name, worker in workers.items():
-            try:
-                warm_s.append(_expect(worker, "ready", LOAD_TIMEOUT_S)["call_s"])
-            except WorkerError as wrong:  # whether it works on the other side is told too
-                case.broken[name] = str(wrong)
-        if case.broken:
-            raise WorkerError("one side did not get ready", side=next(iter(case.broken)))
-        timeout_s = ANSWER_TIMEOUT_S + SLOWER_TIMES * max(warm_s)
-        if first:
-            for name, worker in workers.items():
-                worker.ask("exact")
-                case.records[name] = Record.from_json(_expect(worker, "exact", timeout_s)["record"])
-        slowest = max(*_turn(workers, 1, "AB", timeout_s).values(), SHORTEST_CALL_S)  # alone on the core, unlike above
-        calls = max(1, round(BLOCK_S / slowest))
-        turns = min(TURNS, max(2, round(CASE_S / (2 * calls * slowest))))
-        ratios: list[float] = []
-        times: dict[str, list[float]] = {"A": [], "B": []}
-        for turn in range(turns):
-            took = _turn(workers, calls, "AB" if turn % 2 == 0 else "BA", timeout_s)
-            ratios.append(math.log(took["B"] / took["A"]))
-            for name, seconds in took.items():
-                times[name].append(seconds / calls)
-        for worker in workers.values():
-            worker.ask("stop")
-            record = Record.from_json(_expect(worker, "done", timeout_s)["record"])
-            if record.status != "measured":
-                raise worker.error(f"{record.status}: {record.reason}")
-        case.log_ratios.append(median(ratios))
-        for name in workers:
-            case.times_s[name].append(median(times[name]))
-
     def _decide(self) -> None:
-        """Judge every case that has pairs; one decided before keeps its verdict, and its share of the error rate."""
+        """Judge every case; one decided before keeps its verdict, and its share of the error rate."""
         tolerances = self.plan.tolerances
         log_ratios = {key: case.log_ratios for key, case in self.cases.items()}
         groups = {key: case.group for key, case in self.cases.items()}
@@ -199,56 +194,15 @@ class Lockstep:
         needed = pairs_needed(log_ratios, groups, tolerance=tolerances.time, alpha=tolerances.alpha)
         same = self.sides["A"].versions == self.sides["B"].versions
         for key, case in self.cases.items():
-            if case.decided or not case.log_ratios:
+            if case.decided or not case.records:
                 continue
             case.estimate = estimates[key]
             case.verdict = judge(
-                case.records["A"],
-                case.records["B"],
+                case.records.get("A"),
+                case.records.get("B"),
                 case.estimate,
                 tolerances,
                 same_versions=same,
                 pairs_needed=needed[key],
-                times_s=(fmean(case.times_s["A"]), fmean(case.times_s["B"])),
+                times_s=(fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None,
             )
-
-
-def _expect(worker: Worker, wanted: str, timeout_s: float) -> dict[str, Any]:
-    """The fields of the next answer, which must be ``wanted``.
-
-    Raises:
-        WorkerError: it is another one: the case's test ended by itself, and its record says why.
-    """
-    answer, fields = worker.answer(timeout_s)
-    if answer == "done" and wanted != "done":
-        record = fields["record"]
-        raise worker.error(f"{record.get('status')}: {record.get('reason')}")
-    if answer != wanted:
-        raise worker.error(f"answered {answer!r}, expected {wanted!r}")
-    return fields
-
-
-def _turn(workers: Mapping[str, Worker], calls: int, order: str, timeout_s: float) -> dict[str, float]:
-    """Each side runs its block once, in this order; blocks that pause go on in turn. Seconds by side."""
-    took = dict.fromkeys(order, 0.0)
-    running = list(order)
-    for name in order:
-        workers[name].ask("block", calls=calls)
-        if not _until_pause(workers[name], took, name, timeout_s):
-            running.remove(name)
-    while running:
-        for name in list(running):
-            workers[name].ask("go")
-            if not _until_pause(workers[name], took, name, timeout_s):
-                running.remove(name)
-    return took
-
-
-def _until_pause(worker: Worker, took: dict[str, float], name: str, timeout_s: float) -> bool:
-    """Add what the side took until it paused or finished; whether it paused."""
-    answer, fields = worker.answer(timeout_s)
-    if answer not in ("paused", "times"):
-        record = fields.get("record", {})
-        raise worker.error(f"{record.get('status', answer)}: {record.get('reason')}")
-    took[name] += fields["s"] if answer == "paused" else sum(fields["s"])
-    return answer == "paused"

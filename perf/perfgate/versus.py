@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,13 @@ from perfgate import sides
 from perfgate.lockstep import Comparison, Lockstep, Plan
 from perfgate.report import versus as report
 from perfgate.run import RUN, Run, is_benchmark
-from perfgate.verdict import Tolerances
+from perfgate.verdict import FAILING, Tolerances
+from perfgate.workers import WorkerError
 
 DEFAULT_BUDGET_S = 600.0
 OWN_OPTIONS = ("--versus", "--versus-budget", "--versus-tolerance", "--versus-inject", "--report-dir", "--junitxml")
 """Options with a value that concern the controller alone."""
-OWN_FLAGS = ("-x", "--exitfirst", "-v", "-vv", "--verbose", "-s")
-FAILING = ("REGRESSED", "FAILED", "MISSING", "FELL_BACK")
+OWN_FLAGS = ("--versus-apart", "-x", "--exitfirst", "-v", "-vv", "--verbose", "-s")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -44,6 +43,12 @@ def add_options(parser: pytest.Parser) -> None:
         type=float,
         metavar="PERCENT",
         help=f"a case is REGRESSED when it is surely slower by more than this (default {100 * Tolerances().time:g})",
+    )
+    group.addoption(
+        "--versus-apart",
+        action="store_true",
+        help="hold every case on one side at a time, for models of which the device holds one only (what runs out of "
+        "memory otherwise is held so by itself): far coarser, because nothing cancels the machine's drift",
     )
     group.addoption(
         "--versus-inject",
@@ -97,6 +102,7 @@ class Versus:
         self._text = text
         self._budget_s = budget_s
         self._tolerances = tolerances
+        self._display = Lines(config)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -111,7 +117,7 @@ class Versus:
         here = self._config.invocation_params.dir
         try:
             with (
-                sides.open_side(self._text, here, run.settings.packages, self._say) as base,
+                sides.open_side(self._text, here, run.settings.packages, self._display.say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-versus-") as logs,
             ):
                 head = sides.current(here, run.settings.packages)
@@ -128,12 +134,17 @@ class Versus:
             tolerances=self._tolerances,
             log_dir=logs,
             core=max(os.sched_getaffinity(0)) if run.device == "cpu" and hasattr(os, "sched_getaffinity") else None,
+            apart=self._config.getoption("versus_apart"),
             slower=self._config.getoption("versus_inject") / 100,
         )
         start = clock.now()
-        lockstep = Lockstep(base, head, list(items), plan, clock, self._say)
+        lockstep = Lockstep(base, head, list(items), plan, clock, self._display)
         try:
             lockstep.run()
+        except WorkerError as wrong:
+            if not any(case.records for case in lockstep.cases.values()):
+                raise sides.SideError(str(wrong)) from None
+            self._display.say(f"the comparison ends here: {wrong}")
         finally:  # on Ctrl-C too: what was decided is reported
             for key, case in lockstep.cases.items():
                 if "B" in case.records:
@@ -161,7 +172,33 @@ class Versus:
             )
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
+
+class Lines:
+    """How far a comparison is: lines that stay, and on a terminal one that changes."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._shown = False
+
     @property
-    def _say(self) -> Callable[[str], None]:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        return print if reporter is None else lambda line: reporter.write_line(f"versus: {line}")
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
+
+    def say(self, text: str) -> None:
+        reporter = self._reporter
+        if reporter is None:
+            print(text)
+            return
+        if self._shown:
+            reporter.rewrite("", erase=True)
+            reporter.rewrite("")
+            self._shown = False
+        reporter.write_line(f"versus: {text}")
+
+    def show(self, text: str) -> None:
+        reporter = self._reporter
+        if reporter is not None and reporter.isatty:
+            self._shown = True
+            width = self._config.get_terminal_writer().fullwidth
+            reporter.rewrite(f"versus: {text}"[: width - 1], erase=True)

@@ -36,9 +36,11 @@ of them buys."""
 class WorkerError(Exception):
     """A worker that died, hung, talked rubbish or could not run a case; ``side`` is "A" or "B"."""
 
-    def __init__(self, message: str, *, side: str) -> None:
+    def __init__(self, message: str, *, side: str, out_of_memory: bool = False) -> None:
         super().__init__(message)
         self.side = side
+        self.out_of_memory = out_of_memory
+        """Whether the system ended it, which it does when memory runs out."""
 
 
 def fixed_layout() -> list[str]:
@@ -97,9 +99,9 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def error(self, message: str) -> WorkerError:
+    def error(self, message: str, *, out_of_memory: bool = False) -> WorkerError:
         """What went wrong on this side, for raising."""
-        return WorkerError(f"{self.side.name}: {message}", side=self._letter)
+        return WorkerError(f"{self.side.name}: {message}", side=self._letter, out_of_memory=out_of_memory)
 
     def kill(self) -> None:
         """End the process and whatever it started, now."""
@@ -154,9 +156,10 @@ class Worker:
             self._process.wait(timeout=5)
         code = self._process.returncode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
-        if code == -signal.SIGKILL:
+        killed = code == -signal.SIGKILL
+        if killed:
             how += " (out of memory, if nobody else did it)"
-        return self.error(f"the worker {how}{self._quoted()}")
+        return self.error(f"the worker {how}{self._quoted()}", out_of_memory=killed)
 
     def _quoted(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]

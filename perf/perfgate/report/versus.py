@@ -30,17 +30,13 @@ COLUMNS = (
 
 
 def status(case: Comparison) -> str:
-    """The verdict's word; a case that broke says where it works."""
-    if case.broken:
-        return "FAILED" if "B" in case.broken else "B ONLY"
+    """The verdict's word."""
     return case.verdict.status if case.verdict is not None else "INCONCLUSIVE"
 
 
 def why(case: Comparison) -> str:
     """The verdict in words."""
-    if case.broken:
-        return "; ".join(case.broken.values())
-    return case.verdict.reason if case.verdict is not None else "the budget ended before its first pair did"
+    return case.verdict.reason if case.verdict is not None else "the comparison ended before its first pair did"
 
 
 def _row(case: Comparison) -> dict[str, Value]:
@@ -105,6 +101,7 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
         "B/A above 1 is slower; the interval is simultaneous over all cases and looks.",
     ]
     notes = [f"{case.key}: {status(case)}: {why(case)}" for case in cases if status(case) != "SAME"]
+    notes += [f"{case.key}: measured apart: the device holds one side at a time" for case in cases if case.apart]
     notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]
     notes += [f"{case.key}: {text}" for case in cases if (text := _quality(case))]
     data = {
@@ -114,8 +111,8 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             case.key: {
                 "log_ratios": case.log_ratios,
                 "times_s": case.times_s,
+                "apart": case.apart,
                 "verdict": None if case.verdict is None else case.verdict.to_json(),
-                "broken": case.broken,
             }
             for case in cases
         },

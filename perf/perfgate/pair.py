@@ -1,0 +1,237 @@
+"""One case in one pair of processes: both sides in turn, side by side or, where only one fits the device, apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from perfgate.record import Record
+from perfgate.valid import RecordError
+from perfgate.workers import START_TIMEOUT_S, Worker, WorkerError
+
+BLOCK_S = 0.03
+"""Seconds of one side's turn: long against the switch between two processes, short against drift."""
+TURNS = 12
+"""A-B/B-A turns of a pair: with fewer the pair's own noise shows, with more only its bias remains."""
+CASE_S = 3.0
+"""About the most seconds that a case of long calls takes of a pair; at least two turns are always made."""
+ANSWER_TIMEOUT_S = 60.0
+"""A call may take this long, or ``SLOWER_TIMES`` as long as it took to warm up."""
+SLOWER_TIMES = 30
+SHORTEST_CALL_S = 1e-7
+"""A clock may read nothing for a shorter one."""
+LOAD_TIMEOUT_S = 900.0
+"""Loading a case may convert a model and compute its reference."""
+NO_MEMORY = ("MemoryError", "can't allocate memory")
+"""What the message of a call says that found no memory: Python's and torch's errors, and torch's on a CPU."""
+
+
+@dataclass
+class Taken:
+    """What one pair found out about one case.
+
+    ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
+    median seconds a call; ``records``: what each side measured in its exact pass, or how its test ended; ``spent``:
+    the workers cannot take another case, because one died, or stopped where it cannot be told to leave.
+    """
+
+    log_ratio: float | None = None
+    times_s: dict[str, float] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    spent: bool = False
+    out_of_memory: bool = False
+
+
+class EndedError(WorkerError):
+    """The case's test ended by itself; ``record`` says how."""
+
+    def __init__(self, wrong: WorkerError, record: Record) -> None:
+        super().__init__(str(wrong), side=wrong.side)
+        self.record = record
+
+
+def collected(worker: Worker) -> list[str]:
+    """The cases that a fresh worker has.
+
+    Raises:
+        WorkerError: it did not start.
+    """
+    return list(_expect(worker, "collected", START_TIMEOUT_S)["cases"])
+
+
+def side_by_side(workers: Mapping[str, Worker], key: str, *, exact: bool) -> Taken:
+    """Both sides get ready, make the exact pass where it is due, take turns in short blocks, and leave the case."""
+    taken = Taken()
+    for name, worker in workers.items():  # both at once: importing and loading take the longest
+        with _noting(taken, name, key):
+            worker.ask("load", case=key, checked=exact)
+    warm_s = {}
+    for name, worker in workers.items():  # whether it works on the other side is told too
+        with _noting(taken, name, key):
+            warm_s[name] = _ready(worker)
+    timeout_s = _timeout_s(warm_s)
+    if exact:
+        for name in [name for name in warm_s if name not in taken.records]:
+            with _noting(taken, name, key):
+                taken.records[name] = _exact(workers[name], timeout_s)
+    running = {name: workers[name] for name in warm_s if not _ended(taken, name)}
+    if len(running) == 2:
+        timed_s: dict[str, list[float]] = {name: [] for name in running}
+        ratios: list[float] = []
+        try:
+            slowest_s = max(*_turn(running, 1, "AB", timeout_s).values(), SHORTEST_CALL_S)  # alone on the core now
+            calls, turns = _plan(slowest_s)
+            for number in range(turns):
+                took = _turn(running, calls, "AB" if number % 2 == 0 else "BA", timeout_s)
+                ratios.append(math.log(took["B"] / took["A"]))
+                for name, seconds in took.items():
+                    timed_s[name].append(seconds / calls)
+        except WorkerError as wrong:  # the other side may be inside a call: it cannot be told to leave
+            _note(taken, wrong.side, key, wrong)
+            taken.spent = True
+            return taken
+        taken.log_ratio = median(ratios)
+        taken.times_s = {name: median(times) for name, times in timed_s.items()}
+    for name, worker in running.items():
+        with _noting(taken, name, key):
+            record = _leave(worker, timeout_s)
+            taken.records.setdefault(name, record)
+    if any(_ended(taken, name) for name in workers):
+        taken.log_ratio = None
+    return taken
+
+
+def apart(start: Callable[[str], Worker], key: str, order: str, *, exact: bool) -> Taken:
+    """One side after the other, each alone on the device, in this order. Nothing cancels the machine's drift then."""
+    taken = Taken(spent=True)
+    for name in order:
+        with _noting(taken, name, key), start(name) as worker:
+            if key not in collected(worker):
+                continue
+            worker.ask("load", case=key, checked=exact)
+            timeout_s = _timeout_s({name: _ready(worker)})
+            if exact:
+                taken.records[name] = _exact(worker, timeout_s)
+            calls, turns = _plan(max(_block(worker, 1, timeout_s), SHORTEST_CALL_S))
+            taken.times_s[name] = median(_block(worker, calls, timeout_s) / calls for _ in range(2 * turns))
+            taken.records.setdefault(name, _leave(worker, timeout_s))
+    if len(taken.times_s) == len(order) and not any(_ended(taken, name) for name in order):
+        taken.log_ratio = math.log(taken.times_s["B"] / taken.times_s["A"])
+    return taken
+
+
+@contextmanager
+def _noting(taken: Taken, name: str, key: str) -> Iterator[None]:
+    """A side's failure becomes its record."""
+    try:
+        yield
+    except WorkerError as wrong:
+        _note(taken, name, key, wrong)
+
+
+def _note(taken: Taken, name: str, key: str, wrong: WorkerError) -> None:
+    if isinstance(wrong, EndedError):
+        record = wrong.record
+    else:
+        taken.spent = True
+        record = Record(key.partition("/")[0], 1, {}, key, status="failed")
+    if _ended(taken, name):  # why it ended first is what counts
+        return
+    record.reason = str(wrong)
+    taken.records[name] = record
+    taken.out_of_memory |= wrong.out_of_memory or any(words in record.reason for words in NO_MEMORY)
+
+
+def _ended(taken: Taken, name: str) -> bool:
+    return name in taken.records and taken.records[name].status != "measured"
+
+
+def _ready(worker: Worker) -> float:
+    return float(_expect(worker, "ready", LOAD_TIMEOUT_S)["call_s"])
+
+
+def _exact(worker: Worker, timeout_s: float) -> Record:
+    worker.ask("exact")
+    return _record(worker, _expect(worker, "exact", timeout_s))
+
+
+def _leave(worker: Worker, timeout_s: float) -> Record:
+    worker.ask("stop")
+    record = _record(worker, _expect(worker, "done", timeout_s))
+    if record.status != "measured":
+        raise EndedError(worker.error(f"{record.status}: {record.reason}"), record)
+    return record
+
+
+def _timeout_s(warm_s: Mapping[str, float]) -> float:
+    return ANSWER_TIMEOUT_S + SLOWER_TIMES * max(warm_s.values(), default=0.0)
+
+
+def _plan(call_s: float) -> tuple[int, int]:
+    """How many calls make a block, and how many turns of two blocks a pair."""
+    calls = max(1, round(BLOCK_S / call_s))
+    return calls, min(TURNS, max(2, round(CASE_S / (2 * calls * call_s))))
+
+
+def _turn(workers: Mapping[str, Worker], calls: int, order: str, timeout_s: float) -> dict[str, float]:
+    """Each side runs its block once, in this order; blocks that pause go on in turn. Seconds by side."""
+    took = dict.fromkeys(order, 0.0)
+    running = list(order)
+    for name in order:
+        workers[name].ask("block", calls=calls)
+        if not _until_pause(workers[name], took, name, timeout_s):
+            running.remove(name)
+    while running:
+        for name in list(running):
+            workers[name].ask("go")
+            if not _until_pause(workers[name], took, name, timeout_s):
+                running.remove(name)
+    return took
+
+
+def _block(worker: Worker, calls: int, timeout_s: float) -> float:
+    """One block without the other side, in seconds."""
+    took = {"": 0.0}
+    worker.ask("block", calls=calls)
+    while _until_pause(worker, took, "", timeout_s):
+        worker.ask("go")
+    return took[""]
+
+
+def _until_pause(worker: Worker, took: dict[str, float], name: str, timeout_s: float) -> bool:
+    """Add what the side took until it paused or finished; whether it paused."""
+    answer, fields = worker.answer(timeout_s)
+    if answer not in ("paused", "times"):
+        raise _unexpected(worker, answer, fields, "times")
+    took[name] += fields["s"] if answer == "paused" else sum(fields["s"])
+    return answer == "paused"
+
+
+def _expect(worker: Worker, wanted: str, timeout_s: float) -> dict[str, Any]:
+    """The fields of the next answer, which must be ``wanted``.
+
+    Raises:
+        WorkerError: it is another one; :class:`EndedError` where the case's test ended by itself.
+    """
+    answer, fields = worker.answer(timeout_s)
+    if answer != wanted:
+        raise _unexpected(worker, answer, fields, wanted)
+    return fields
+
+
+def _unexpected(worker: Worker, answer: str, fields: dict[str, Any], wanted: str) -> WorkerError:
+    if answer != "done":
+        return worker.error(f"answered {answer!r}, expected {wanted!r}")
+    record = _record(worker, fields)
+    return EndedError(worker.error(f"{record.status}: {record.reason}"), record)
+
+
+def _record(worker: Worker, fields: dict[str, Any]) -> Record:
+    try:
+        return Record.from_json(fields["record"])
+    except RecordError as wrong:
+        raise worker.error(f"a record that breaks the schema: {wrong}") from None

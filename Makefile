@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+REASON ?=
 # Where torch comes from, if not from pip's own index: the address that pytorch.org names for your machine.
 TORCH_INDEX ?=
 RUN = $(VENV)/bin/python -m
 STAMP = $(VENV)/.installed
 
-.PHONY: perf test test-slow lint doctor
+.PHONY: perf test test-slow lint doctor compare refresh selftest
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(ARGS)
@@ -22,6 +23,15 @@ lint: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+compare: $(STAMP)  ## compare with this machine's baseline
+	$(RUN) pytest perf $(ARGS) --benchmark-compare
+
+refresh: $(STAMP)  ## record a new baseline; REASON="why" is stored with it
+	$(RUN) pytest perf $(ARGS) --refresh-baseline --reason "$(REASON)"
+
+selftest: $(STAMP)  ## test the gate as a gate; ARGS="--hours 8"
+	$(RUN) perfgate selftest --quick -k "linear or attention" $(ARGS)
 
 doctor: $(STAMP)
 	$(RUN) perfgate doctor $(ARGS)

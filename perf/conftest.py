@@ -33,3 +33,21 @@ def pytest_perfgate_sections(records: list[Record]) -> list[Section]:
 def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:
     """The schemes and attentions of this machine."""
     return experiment.doctor(config.stash[RUN].device)
+
+
+def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str, object]) -> bool:
+    """Whether this run's model, prompts, device and choice of rows select a stored case."""
+    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    chosen: dict[str, object] = {
+        "model": suite.model.slug,
+        "prompts": suite.prompts.name,
+        "batch_size": suite.batch_size,
+        "device": device.split(":")[0],
+    }
+    if name == "generation":
+        chosen["new_tokens"] = suite.new_tokens_on(device)
+    if any(fields.get(field, value) != value for field, value in chosen.items()):
+        return False
+    if suite.quantization is not None and fields.get("scheme") not in suite.quantization:
+        return False
+    return suite.attention is None or fields.get("attention") in suite.attention

@@ -1,8 +1,11 @@
 """The command line and [tool.perfgate] become Settings, or an error that says what, got and allowed."""
 
+import re
 from pathlib import Path
 
 import pytest
+from perfgate.faults import Fault
+from perfgate.findings import Tolerances
 from perfgate.options import Settings, from_config, pyproject_table
 
 
@@ -19,12 +22,21 @@ def settings(pytester: pytest.Pytester):
 
 class TestValues:
     def test_defaults(self, settings, pytester: pytest.Pytester) -> None:
-        assert settings() == Settings(report_dir=pytester.path / "perf-report")
+        assert settings() == Settings(report_dir=pytester.path / "perf-report", baselines=pytester.path / "baselines")
 
     def test_every_option(self, settings, pytester: pytest.Pytester) -> None:
         line = ["--device=cuda:1", "--quick", "--measure-budget=2", "--measure-precision=3", "--report-dir=r"]
+        line += ["--tolerance=2", "--memory-tolerance=1", "--inject=slow=5%@a/*", "--inject=wrong"]
         assert settings(*line, "--no-pins") == Settings(
-            device="cuda:1", quick=True, budget_s=2.0, precision=0.03, report_dir=pytester.path / "r", pin=False
+            device="cuda:1",
+            quick=True,
+            budget_s=2.0,
+            precision=0.03,
+            report_dir=pytester.path / "r",
+            pin=False,
+            baselines=pytester.path / "baselines",
+            tolerances=Tolerances(time=0.02, exact_relative=0.01),
+            faults=(Fault("slow", 0.05, "a/*", "slow=5%@a/*"), Fault("wrong", 0.0, "*", "wrong")),
         )
 
     def test_every_setting_of_the_project(self, settings, pytester: pytest.Pytester) -> None:
@@ -34,10 +46,34 @@ class TestValues:
             report_dir = "r"
             benchmarks = "perf"
             packages = ["numpy"]
+            sources = ["perf/*.py"]
+            baselines = "stored"
+            aliases = { "a/b" = "a/c" }
+            tolerances = { time = 0.03, alpha = 0.02 }
+            overrides = [{ cases = "a/*", time = 0.1 }, { cases = "a/b", exact_bytes = 5 }]
         """
-        assert settings(table=table) == Settings(
-            budget_s=2.0, precision=0.03, report_dir=pytester.path / "r", benchmarks="perf", packages=("numpy",)
+        read = settings(table=table)
+        assert read == Settings(
+            budget_s=2.0,
+            precision=0.03,
+            report_dir=pytester.path / "r",
+            benchmarks="perf",
+            packages=("numpy",),
+            sources=("perf/*.py",),
+            baselines=pytester.path / "stored",
+            aliases={"a/b": "a/c"},
+            tolerances=Tolerances(time=0.03, alpha=0.02),
+            overrides=(("a/*", {"time": 0.1}), ("a/b", {"exact_bytes": 5})),
         )
+        assert read.tolerances_of("b/b") == Tolerances(time=0.03, alpha=0.02)
+        assert read.tolerances_of("a/b") == Tolerances(time=0.1, alpha=0.02, exact_bytes=5)
+
+    @pytest.mark.parametrize(
+        ("line", "tiers"),
+        [([], ("quick", "default")), (["--quick"], ("quick",)), (["--all-cases"], ("quick", "default", "extra"))],
+    )
+    def test_which_stored_cases_a_run_runs(self, settings, line: list[str], tiers: tuple[str, ...]) -> None:
+        assert settings(*line).tiers == tiers
 
     def test_the_command_line_wins(self, settings, pytester: pytest.Pytester) -> None:
         table = 'measure_budget_s = 2\nmeasure_precision = 0.03\nreport_dir = "r"'
@@ -49,6 +85,27 @@ class TestValues:
 
 
 class TestRefused:
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ("tolerances = { times = 1 }", "has no 'times'; known: time, exact_relative, exact_bytes, alpha"),
+            ('tolerances = { time = "5%" }', "time = '5%' is no number"),
+            ("tolerances = { time = 0 }", "tolerance time: got 0, expected a fraction above 0"),
+            ("overrides = [{ time = 1 }]", 'expected cases = "PATTERN" and a tolerance'),
+            ('overrides = [{ cases = "a" }]', 'expected cases = "PATTERN" and a tolerance'),
+            ('overrides = [{ cases = "a", alpha = 0.1 }]', "has no 'alpha'; known: time, exact_relative, exact_bytes"),
+            ("aliases = { a = 1 }", "aliases = {'a': 1} has the wrong type"),
+        ],
+    )
+    def test_tolerances_and_aliases_that_make_no_sense(self, settings, table: str, message: str) -> None:
+        with pytest.raises(pytest.UsageError, match=re.escape(message)):
+            settings(table=table)
+
+    @pytest.mark.parametrize("fault", ["slow", "slow=x", "wrong=1", "noise=5%", "", "slow=5%@"])
+    def test_a_fault_that_does_not_exist(self, settings, fault: str) -> None:
+        with pytest.raises(pytest.UsageError, match="--inject: fault "):
+            settings(f"--inject={fault}")
+
     @pytest.mark.parametrize("value", ["0", "-1", "nan"])
     def test_a_budget_that_is_not_above_zero(self, settings, value: str) -> None:
         with pytest.raises(pytest.UsageError, match=f"--measure-budget: got {value}, expected seconds above 0"):

@@ -172,7 +172,7 @@ class TestPairsNeeded:
     def test_so_many_pairs_decide_and_the_look_before_does_not(
         self, mean: float, spread: float, tolerance: float
     ) -> None:
-        needed = pairs_needed({"a": zigzag(mean, spread, 4)}, {"a": "a"}, tolerance=tolerance, alpha=ALPHA)["a"]
+        needed = pairs_needed({"a": zigzag(mean, spread, 4)}, {"a": "a"}, tolerances={"a": tolerance}, alpha=ALPHA)["a"]
         assert needed in LOOKS[2:]
         before = LOOKS[LOOKS.index(needed) - 1]  # type: ignore[arg-type]  # it is among them
         for pairs, decided in ((needed, True), (before, False)):
@@ -181,21 +181,21 @@ class TestPairsNeeded:
 
     def test_a_decided_case_needs_what_it_has(self) -> None:
         suite = {"a": zigzag(0.0, 0.001, 5)}
-        assert pairs_needed(suite, {"a": "a"}, tolerance=0.05, alpha=ALPHA) == {"a": 5}
+        assert pairs_needed(suite, {"a": "a"}, tolerances={"a": 0.05}, alpha=ALPHA) == {"a": 5}
 
     def test_it_tells_more_than_the_plan_has(self) -> None:
         suite = {"a": zigzag(0.0, 0.1, 30)}
-        needed = pairs_needed(suite, {"a": "a"}, tolerance=0.05, alpha=ALPHA)["a"]
+        needed = pairs_needed(suite, {"a": "a"}, tolerances={"a": 0.05}, alpha=ALPHA)["a"]
         assert needed is not None
         assert 30 < needed < 150
 
     @pytest.mark.parametrize("values", [[], [0.1, 0.2], zigzag(math.log(1.02), 0.01, 5), zigzag(0.0, 1.0, 5)])
     def test_none_without_an_interval_or_a_hope(self, values: list[float]) -> None:
-        assert pairs_needed({"a": values}, {"a": "a"}, tolerance=0.02, alpha=ALPHA) == {"a": None}
+        assert pairs_needed({"a": values}, {"a": "a"}, tolerances={"a": 0.02}, alpha=ALPHA) == {"a": None}
 
     def test_a_tolerance_is_above_0(self) -> None:
-        with pytest.raises(ValueError, match="tolerance: got 0, expected a fraction above 0"):
-            pairs_needed({}, {}, tolerance=0, alpha=ALPHA)
+        with pytest.raises(ValueError, match="tolerance of a: got 0, expected a fraction above 0"):
+            pairs_needed({}, {}, tolerances={"a": 0}, alpha=ALPHA)
 
 
 class Suites:

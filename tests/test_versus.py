@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from perfgate import messages
+from perfgate.outcomes import worker_arguments
 from perfgate.sides import Side
-from perfgate.versus import worker_arguments
 from perfgate.workers import Worker, WorkerError
 
 fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
@@ -32,7 +32,7 @@ from typing import ClassVar
 from perfgate import Case, Row, cases, part
 from perfgate.pauses import may_pause
 
-IS_B = "PERFGATE_WORKER_SLOWER" in os.environ  # set for side B alone, when a slowdown is injected
+IS_B = "PERFGATE_FAULTS" in os.environ  # set for side B alone, where a fault is injected
 DEVICE = open("device.lock", "a")
 if "PERFGATE_WORKER_CORE" in os.environ:
     with Path("workers.log").open("a") as log:
@@ -140,7 +140,7 @@ def spin(tmp_path: Path) -> Spin:
 
 
 def test_same_environment_is_the_same(spin: Spin) -> None:
-    done = spin.run("--versus-tolerance", "10", "--versus-budget", "90")
+    done = spin.run("--tolerance", "10", "--versus-budget", "90")
     assert done.returncode == 0, done.stdout + done.stderr
     assert spin.verdicts() == {"short": "SAME"}
     assert "Versions that differ: none of those listed" in done.stdout
@@ -152,7 +152,7 @@ def test_same_environment_is_the_same(spin: Spin) -> None:
 
 
 def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> None:
-    done = spin.run("--versus-inject", "50")
+    done = spin.run("--inject", "slow=50%")
     assert done.returncode == 1, done.stdout + done.stderr
     assert spin.verdicts() == {"short": "REGRESSED"}
     assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.05)
@@ -163,7 +163,7 @@ def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> Non
 
 def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin) -> None:
     spin.cases("fails", "dies", "short")
-    done = spin.run("--versus-inject", "50")
+    done = spin.run("--inject", "slow=50%")
     assert done.returncode == 1
     assert spin.verdicts() == {"fails": "REGRESSED", "dies": "REGRESSED", "short": "REGRESSED"}
     verdicts = {key.partition("/")[2]: case["verdict"] for key, case in spin.found()["cases"].items()}
@@ -175,14 +175,14 @@ def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin
 
 def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin) -> None:
     spin.cases("fails", "short")
-    spin.run("--versus-inject", "50")
+    spin.run("--inject", "slow=50%")
     assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
 
 
 @pytest.mark.parametrize("given", [[], ["--versus-apart"]])
 def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
     spin.cases("alone", "short")
-    done = spin.run("--versus-inject", "100", *given)
+    done = spin.run("--inject", "slow=100%", *given)
     assert done.returncode == 1, done.stdout + done.stderr
     assert spin.verdicts() == {"alone": "REGRESSED", "short": "REGRESSED"}
     cases = {key.partition("/")[2]: case for key, case in spin.found()["cases"].items()}
@@ -204,7 +204,7 @@ def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
 
 def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
     spin.cases("parts")
-    done = spin.run("--versus-inject", "50")
+    done = spin.run("--inject", "slow=50%")
     assert done.returncode == 1, done.stdout + done.stderr
     order = (spin.folder / "order.log").read_text()
     assert "ABABAB" in order  # a call has three parts: without pauses it were AAABBB
@@ -221,7 +221,7 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     git(spin.folder, "add", ".")
     git(spin.folder, "commit", "-qm", "first")
     spin.cases("short", "parts")
-    command = spin.command("--versus", "git:HEAD", "--versus-tolerance", "20")
+    command = spin.command("--versus", "git:HEAD", "--tolerance", "20")
     done = subprocess.run(
         command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -241,7 +241,7 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
         (["--versus", "/no/such/python"], "/no/such/python is no file that can be run"),
         (["--versus", "git:nowhere"], "is no git checkout"),
         (["--versus", sys.executable, "--versus-budget", "0"], "--versus-budget: got 0, expected seconds above 0"),
-        (["--versus", sys.executable, "--versus-tolerance", "0"], "--versus-tolerance: got 0, expected a percentage"),
+        (["--versus", sys.executable, "--tolerance", "0"], "tolerance time: got 0.0, expected a fraction above 0"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], message: str) -> None:
@@ -262,7 +262,7 @@ def test_workers_get_the_selection_and_none_of_the_controllers_options() -> None
 def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A comparison that runs, and its workers."""
     process = subprocess.Popen(
-        spin.command("--versus", sys.executable, "--versus-inject", "5"),
+        spin.command("--versus", sys.executable, "--inject", "slow=5%"),
         cwd=spin.folder,
         env=spin.environment,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""``python -m perfgate doctor``: what this machine offers to the benchmarks of the project in this folder."""
+"""``python -m perfgate doctor | selftest``: what this machine offers to the benchmarks here; a test of the gate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,38 @@ def main(arguments: list[str] | None = None) -> int:
         usage="%(prog)s [what pytest would be given: paths, --model, --device, -k ...]",
         help="tell the devices, meters, clocks and pins of this machine, which cases will run, and why others will not",
     )
-    _, extra = parser.parse_known_args(arguments)  # argparse.REMAINDER refuses an option in the first place
+    selftest = commands.add_parser(
+        "selftest",
+        usage="%(prog)s [--hours H] [--kinds PATTERN ...] [--results FILE] [what pytest would be given]",
+        help="test the gate as a gate: compare with this machine's baseline again and again, without and with injected "
+        "faults, and tell how often it fails what is unchanged and how often it finds each fault",
+    )
+    selftest.add_argument("--hours", type=float, default=1.0, help="for how long (default 1); sittings add up")
+    selftest.add_argument("--kinds", nargs="+", default=["*"], metavar="PATTERN", help="only these kinds of tries")
+    selftest.add_argument("--results", type=Path, default=Path("perf-report/selftest.jsonl"), metavar="FILE")
+    parsed, extra = parser.parse_known_args(arguments)  # argparse.REMAINDER refuses an option in the first place
     names_paths = any(Path(argument.split("::")[0]).exists() for argument in extra)
     if not names_paths:
         extra = [*extra, *_benchmark_paths()]
+    if parsed.command == "selftest":
+        return _selftest(parsed, extra)
     return int(pytest.main(["-p", "perfgate.plugin", "--doctor", "-q", "--no-header", *extra]))
+
+
+def _selftest(parsed: argparse.Namespace, extra: list[str]) -> int:
+    import shutil
+
+    from perfgate import selftest
+    from perfgate.report import terminal
+
+    try:
+        outcomes = selftest.run(extra, parsed.results, parsed.hours * 3600, parsed.kinds)
+    except (ValueError, RuntimeError) as wrong:
+        print(f"selftest: {wrong}", file=sys.stderr)
+        return int(pytest.ExitCode.USAGE_ERROR)
+    print(terminal.render([selftest.summary(outcomes)], shutil.get_terminal_size().columns))
+    print(f"selftest: every verdict is in {parsed.results}")
+    return 0
 
 
 def _benchmark_paths() -> list[str]:

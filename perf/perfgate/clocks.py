@@ -31,6 +31,11 @@ class WallClock:
     def now(self) -> float:
         return time.perf_counter()
 
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """Let ``seconds`` pass without using the processor."""
+        time.sleep(seconds)
+
 
 @dataclass(frozen=True)
 class SynchronizedWallClock:

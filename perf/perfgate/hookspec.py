@@ -19,3 +19,9 @@ def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> li
 @pytest.hookspec
 def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:  # type: ignore[empty-body]  # a specification
     """Sections for ``python -m perfgate doctor``: what the suite finds on this machine."""
+
+
+@pytest.hookspec
+def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str, object]) -> bool:  # type: ignore[empty-body]  # a specification
+    """Whether the suite's own options (a model, a choice of rows) select the stored case of benchmark ``name`` with
+    these fields; a case that nobody selected is not missing."""

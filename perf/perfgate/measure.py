@@ -17,7 +17,7 @@ from functools import partial
 from statistics import fmean, median
 from typing import Any, Protocol
 
-from perfgate import counters, memory
+from perfgate import counters, faults, memory
 from perfgate.clocks import Clock
 from perfgate.counters import Counts, Work
 from perfgate.options import DEFAULT_BUDGET_S, Settings
@@ -91,6 +91,7 @@ class Measure:
         self.record = record
         self._replay = replay
         self._budget_s = DEFAULT_BUDGET_S
+        self._faults = tuple(fault for fault in settings.faults if fault.hits(record.key))
         self.used = False
 
     @property
@@ -137,6 +138,7 @@ class Measure:
         self._begin(budget_s)
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
+        fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
 
         def call() -> Any:
             return fn(*args, **kwargs) if inputs is None else fn(inputs[0], *args, **kwargs)
@@ -229,7 +231,16 @@ class Measure:
         start = now()
         for _ in repeat:
             result = call()
-        return result, now() - start
+        return result, self._slowed(start) if self._faults else now() - start
+
+    def _slowed(self, start: float) -> float:
+        """The seconds since ``start``, after waiting for as long as injected faults slow the calls down."""
+        now = self.instruments.clock.now
+        elapsed = now() - start
+        until = start + elapsed * (1 + faults.slower(self._faults))
+        while start + elapsed < until:
+            elapsed = now() - start
+        return elapsed
 
     def _time(
         self, call: Callable[[], Any], calls: int, samples: Callable[[Any], Mapping[str, float]] | None

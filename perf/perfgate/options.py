@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from perfgate import faults
+from perfgate.faults import Fault
+from perfgate.findings import Tolerances
 
 DEFAULT_BUDGET_S = 5.0
 """Seconds of timed rounds a case may use: a case of 100 ms gets 50 rounds, enough for a 1-2% interval on a quiet
@@ -30,6 +36,27 @@ class Settings:
     pin: bool = True
     benchmarks: str = "."
     packages: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ("**/*.py",)
+    baselines: Path = Path("baselines")
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    overrides: tuple[tuple[str, Mapping[str, float]], ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Which cases a run runs: see :data:`perfgate.baseline.TIERS`."""
+        if self.quick:
+            return ("quick",)
+        return ("quick", "default", "extra") if self.all_cases else ("quick", "default")
+
+    def tolerances_of(self, key: str) -> Tolerances:
+        """What may differ in the case called ``key``: the last override whose pattern matches wins, field by field."""
+        found = self.tolerances
+        for pattern, changed in self.overrides:
+            if fnmatchcase(key, pattern):
+                found = replace(found, **changed)  # type: ignore[arg-type]  # checked when read
+        return found
 
 
 _FROM_PYPROJECT: dict[str, type | tuple[type, ...]] = {
@@ -38,7 +65,13 @@ _FROM_PYPROJECT: dict[str, type | tuple[type, ...]] = {
     "report_dir": str,
     "benchmarks": str,
     "packages": list,
+    "sources": list,
+    "baselines": str,
+    "tolerances": dict,
+    "overrides": list,
+    "aliases": dict,
 }
+_TOLERANCES = tuple(one.name for one in fields(Tolerances))
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -86,6 +119,35 @@ def add_options(parser: pytest.Parser) -> None:
         help="leave the C allocator's thresholds as they are; the records say so and compare only with their like",
     )
     group.addoption(
+        "--tolerance",
+        type=float,
+        metavar="PERCENT",
+        help="a case is REGRESSED when it is surely slower than its baseline, or than the other side of --versus, by "
+        f"more than this (default {100 * Tolerances().time:g}, or as [tool.perfgate] says)",
+    )
+    group.addoption(
+        "--memory-tolerance",
+        type=float,
+        metavar="PERCENT",
+        help="exact amounts, such as peak memory, may grow by this much "
+        f"(default {100 * Tolerances().exact_relative:g}; bytes by at least {Tolerances().exact_bytes // 1024} KiB)",
+    )
+    group.addoption(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="a case or a benchmark that was renamed since the baseline, as in [tool.perfgate.aliases]",
+    )
+    group.addoption(
+        "--inject",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="for tests of the gate: a fault, KIND[=AMOUNT][@PATTERN]; "
+        + "; ".join(f"{kind}: {what}" for kind, what in faults.KINDS.items()).replace("%", "%%"),
+    )
+    group.addoption(
         "--doctor",
         action="store_true",
         help="tell what this machine offers (devices, meters, clocks, pins, which cases will run) and exit",
@@ -112,6 +174,12 @@ def from_config(config: pytest.Config) -> Settings:
         pin=not option("no_pins"),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
+        sources=tuple(table.get("sources", ("**/*.py",))),
+        baselines=config.rootpath / table.get("baselines", "baselines"),
+        tolerances=_tolerances(config, table),
+        overrides=_overrides(table),
+        aliases=table.get("aliases", {}) | _aliases(option("alias")),
+        faults=_faults(option("inject")),
     )
     if settings.quick and settings.all_cases:
         raise pytest.UsageError("--quick and --all-cases exclude each other: pass one of them")
@@ -124,6 +192,58 @@ def from_config(config: pytest.Config) -> Settings:
     if settings.report_dir.exists() and not settings.report_dir.is_dir():
         raise pytest.UsageError(f"--report-dir: {settings.report_dir} is a file, expected a folder (made if missing)")
     return settings
+
+
+def _tolerances(config: pytest.Config, table: Mapping[str, Any]) -> Tolerances:
+    """The tolerances of every case: the defaults, then the project's, then the command line's."""
+    chosen = dict(table.get("tolerances", {}))
+    for option, name in (("tolerance", "time"), ("memory_tolerance", "exact_relative")):
+        if (percent := config.getoption(option)) is not None:
+            if not 0 <= percent < 100:
+                raise pytest.UsageError(
+                    f"--{option.replace('_', '-')}: got {percent:g}, expected a percentage between 0 and 100"
+                )
+            chosen[name] = percent / 100
+    return _checked("[tool.perfgate.tolerances]", chosen, _TOLERANCES)
+
+
+def _overrides(table: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    found = []
+    for number, override in enumerate(table.get("overrides", ())):
+        where = f"[[tool.perfgate.overrides]] number {number + 1}"
+        if not isinstance(override, dict) or not isinstance(override.get("cases"), str) or len(override) < 2:
+            raise pytest.UsageError(f'{where}: got {override!r}, expected cases = "PATTERN" and a tolerance')
+        changed = {name: value for name, value in override.items() if name != "cases"}
+        _checked(where, changed, tuple(name for name in _TOLERANCES if name != "alpha"))
+        found.append((override["cases"], changed))
+    return tuple(found)
+
+
+def _checked(where: str, values: Mapping[str, Any], known: tuple[str, ...]) -> Tolerances:
+    for name, value in values.items():
+        if name not in known:
+            raise pytest.UsageError(f"{where} has no {name!r}; known: {', '.join(known)}")
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise pytest.UsageError(f"{where} {name} = {value!r} is no number")
+    try:
+        return Tolerances(**values)
+    except ValueError as wrong:
+        raise pytest.UsageError(f"{where}: {wrong}") from None
+
+
+def _aliases(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for old, equals, new in pairs:
+        if not (old and equals and new):
+            raise pytest.UsageError(f"--alias: got {old + equals + new!r}, expected OLD=NEW")
+    return {old: new for old, _, new in pairs}
+
+
+def _faults(given: list[str]) -> tuple[Fault, ...]:
+    try:
+        return faults.injected(given)
+    except ValueError as wrong:
+        raise pytest.UsageError(f"--inject: {wrong}") from None
 
 
 def pyproject_table(path: Path) -> dict[str, Any]:
@@ -141,7 +261,9 @@ def pyproject_table(path: Path) -> dict[str, Any]:
             raise pytest.UsageError(
                 f"{path}: [tool.perfgate] has no setting {key!r}; known: {', '.join(_FROM_PYPROJECT)}"
             )
-        of_texts = not isinstance(value, list) or all(isinstance(one, str) for one in value)
+        inside = value.values() if key == "aliases" and isinstance(value, dict) else value
+        of_texts = key in ("overrides", "tolerances") or not isinstance(inside, Iterable)
+        of_texts = of_texts or all(isinstance(one, str) for one in inside)
         if not isinstance(value, _FROM_PYPROJECT[key]) or isinstance(value, bool) or not of_texts:
             raise pytest.UsageError(f"{path}: [tool.perfgate] {key} = {value!r} has the wrong type")
     return table

@@ -63,12 +63,14 @@ def collected(worker: Worker) -> list[str]:
     return list(_expect(worker, "collected", START_TIMEOUT_S)["cases"])
 
 
-def side_by_side(workers: Mapping[str, Worker], key: str, *, exact: bool) -> Taken:
-    """Both sides get ready, make the exact pass where it is due, take turns in short blocks, and leave the case."""
+def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exact: bool) -> Taken:
+    """Both sides get ready, make the exact pass where it is due, take turns in short blocks, and leave the case, which
+    each side has under its own key of ``keys``. The side that comes first in ``workers`` goes first in everything."""
     taken = Taken()
+    key = keys["B"]
     for name, worker in workers.items():  # both at once: importing and loading take the longest
         with _noting(taken, name, key):
-            worker.ask("load", case=key, checked=exact)
+            worker.ask("load", case=keys[name], checked=exact)
     warm_s = {}
     for name, worker in workers.items():  # whether it works on the other side is told too
         with _noting(taken, name, key):
@@ -83,10 +85,11 @@ def side_by_side(workers: Mapping[str, Worker], key: str, *, exact: bool) -> Tak
         timed_s: dict[str, list[float]] = {name: [] for name in running}
         ratios: list[float] = []
         try:
-            slowest_s = max(*_turn(running, 1, "AB", timeout_s).values(), SHORTEST_CALL_S)  # alone on the core now
+            order = "".join(running)
+            slowest_s = max(*_turn(running, 1, order, timeout_s).values(), SHORTEST_CALL_S)  # alone on the core now
             calls, turns = _plan(slowest_s)
             for number in range(turns):
-                took = _turn(running, calls, "AB" if number % 2 == 0 else "BA", timeout_s)
+                took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s)
                 ratios.append(math.log(took["B"] / took["A"]))
                 for name, seconds in took.items():
                     timed_s[name].append(seconds / calls)
@@ -105,14 +108,15 @@ def side_by_side(workers: Mapping[str, Worker], key: str, *, exact: bool) -> Tak
     return taken
 
 
-def apart(start: Callable[[str], Worker], key: str, order: str, *, exact: bool) -> Taken:
+def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *, exact: bool) -> Taken:
     """One side after the other, each alone on the device, in this order. Nothing cancels the machine's drift then."""
     taken = Taken(spent=True)
+    key = keys["B"]
     for name in order:
         with _noting(taken, name, key), start(name) as worker:
-            if key not in collected(worker):
+            if keys[name] not in collected(worker):
                 continue
-            worker.ask("load", case=key, checked=exact)
+            worker.ask("load", case=keys[name], checked=exact)
             timeout_s = _timeout_s({name: _ready(worker)})
             if exact:
                 taken.records[name] = _exact(worker, timeout_s)

@@ -1,7 +1,7 @@
 """What a process pins about itself before measuring, without re-executing: allocator thresholds and thread counts.
 
-Which pins are on goes into every record, because records pinned differently cannot be compared. A fixed address
-layout belongs to spawned workers, which do not exist yet.
+Which pins are on goes into every record, because records pinned differently cannot be compared. The workers of an A/B
+comparison are pinned in :mod:`perfgate.workers`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfgate import case as case_tables
-from perfgate import doctor, hookspec, options, pins, versus, worker
+from perfgate import doctor, gate, hookspec, options, pins, processes, refresh, versus, worker
 from perfgate.case import row_of
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
@@ -57,6 +57,8 @@ class BenchmarkReplay:
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
     versus.add_options(parser)
+    gate.add_options(parser)
+    refresh.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -69,11 +71,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
     run = config.stash[RUN] = Run.start(config)
     channel = config.stash[CHANNEL] = worker.Channel.from_environment()
-    if channel is not None:
+    if channel is not None or processes.only() is not None:
         worker.die_with_parent()
+    if channel is not None:
         config.pluginmanager.register(worker.WorkerLoop(channel, run.record_of), "perfgate-worker")
-    elif (comparison := versus.plugin(config)) is not None:
-        config.pluginmanager.register(comparison, "perfgate-versus")
+        return
+    compare = config.option.benchmark_compare
+    chosen: dict[str, object] = {"--versus": versus.plugin(config), "--refresh-baseline": refresh.plugin(config)}
+    if compare:
+        config.option.benchmark_compare = []  # pytest-benchmark would look into its own storage
+        chosen["--benchmark-compare"] = run.gate = gate.Gate(config, run, None if compare is True else str(compare))
+    named = [name for name, plugin in chosen.items() if plugin is not None]
+    if len(named) > 1:
+        raise pytest.UsageError(f"{' and '.join(named)} exclude each other: pass one of them")
+    for name in named:
+        config.pluginmanager.register(chosen[name], f"perfgate{name}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -98,13 +110,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.benchmark(**given | {"timer": timer}), append=False)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -k and the like take items away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    settings = config.stash[RUN].settings
+    run = config.stash[RUN]
+    settings, only = run.settings, processes.only()
+    items[:] = [item for item in items if not is_benchmark(item) or not run.vanished(item)]
+    run.collected = {run.record_of(item).key: item.nodeid for item in items if is_benchmark(item)}
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         row = row_of(item)
         chosen = row is None or row.chosen(quick=settings.quick, all_cases=settings.all_cases)
+        if only is not None and is_benchmark(item):
+            chosen = run.record_of(item).key in only
         (kept if chosen else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -6,17 +6,22 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from perfgate import clocks, environment, memory, options, pins
 from perfgate.case import row_of, slug
+from perfgate.faults import RENAMED
 from perfgate.files import write_atomic
+from perfgate.fingerprint import Fingerprint, code_digest
 from perfgate.measure import Instruments
 from perfgate.options import Settings
 from perfgate.record import SCHEMA, Record
 from perfgate.report import Section, duration, markdown
+
+if TYPE_CHECKING:
+    from perfgate.gate import Gate
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 RECORD: pytest.StashKey[Record] = pytest.StashKey()
@@ -38,8 +43,10 @@ def is_benchmark(item: pytest.Item) -> bool:
 
 @dataclass
 class Run:
-    """State of a session. ``records`` are in the order of the run; times in seconds. ``own_sections`` replace the
-    suite's sections where the run was no ordinary one; ``controller_clock`` times what is no measurement."""
+    """State of a session. ``collected`` are the tests of all benchmarks by key, before any was deselected; ``records``
+    are in the order of the run; times in seconds. ``own_sections`` replace the suite's sections where the run was no
+    ordinary one; ``gate`` compares with a baseline, where that was asked for; ``controller_clock`` times what is no
+    measurement."""
 
     config: pytest.Config
     settings: Settings
@@ -47,6 +54,7 @@ class Run:
     allocator: str
     health_before: dict[str, Any]
     started: str = field(default_factory=clocks.today)
+    collected: dict[str, str] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     expected: dict[str, float] = field(default_factory=dict)
@@ -56,7 +64,8 @@ class Run:
     write_error: str | None = None
     sections: list[Section] = field(default_factory=list)
     own_sections: list[Section] | None = None
-    controller_clock: clocks.Clock = field(default_factory=clocks.WallClock)
+    gate: Gate | None = None
+    controller_clock: clocks.WallClock = field(default_factory=clocks.WallClock)
     _instruments: Instruments | None = None
 
     @classmethod
@@ -109,8 +118,15 @@ class Run:
                 call = getattr(item, "callspec", None)
                 record = Record(name, 1, {}, f"{name}/{slug(call.id) if call else 'default'}")
             record.provenance["executed_on"] = self.device.split(":")[0]
+            if any(fault.kind == "rename" and fault.hits(record.key) for fault in self.settings.faults):
+                record.key += RENAMED
             item.stash[RECORD] = record
         return item.stash[RECORD]
+
+    def vanished(self, item: pytest.Item) -> bool:
+        """Whether an injected fault takes this benchmark away."""
+        key = self.record_of(item).key
+        return any(fault.kind == "vanish" and fault.hits(key) for fault in self.settings.faults)
 
     def require_own_keys(self, items: list[pytest.Item]) -> None:
         """Refuse two benchmarks whose records would overwrite each other.
@@ -180,18 +196,25 @@ class Run:
             out.setdefault(record.status, []).append(record.key)
         return out
 
+    def fingerprint(self) -> Fingerprint:
+        """What this run's measurements depend on beside the machine."""
+        root = self.config.rootpath
+        return Fingerprint(
+            code=code_digest(root, self.settings.sources),
+            versions=environment.versions(self.settings.packages),
+            driver=environment.driver(self.device),
+            faults=tuple(fault.text for fault in self.settings.faults),
+            **environment.commit(root),
+        )
+
     def session(self) -> dict[str, Any]:
         """The session's part of every JSON file."""
         machine = environment.machine(self.device)
-        settings = asdict(self.settings) | {"report_dir": str(self.settings.report_dir)}
+        settings = json.loads(json.dumps(asdict(self.settings), default=str))
         return {
             "schema": SCHEMA,
             "started": self.started,
-            "fingerprint": {
-                **environment.commit(self.config.rootpath),
-                "versions": environment.versions(self.settings.packages),
-                "driver": environment.driver(self.device),
-            },
+            "fingerprint": self.fingerprint().to_json(),
             "machine": machine,
             "machine_key": environment.machine_key(machine),
             "health": {"before": self.health_before, "after": environment.health()},
@@ -203,8 +226,10 @@ class Run:
     def finish(self) -> None:
         """Make the sections and write ``results.json`` and ``summary.md``; remembers why if they cannot be written."""
         records = list(self.records.values())
-        if not records and self.own_sections is None:
+        compared = [] if self.gate is None else self.gate.sections()
+        if not records and self.own_sections is None and not compared:
             return
+        self.sections.extend(compared)
         if self.own_sections is not None:
             self.sections.extend(self.own_sections)
         else:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate import overlay
+from perfgate.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
 from perfgate.overlay import Say, SideError
 
-__all__ = ["Side", "SideError", "current", "open_side"]
+__all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
 
 GIT = "git:"
 TIMEOUT_S = 120.0
@@ -29,6 +30,9 @@ FORMS = (
     "an interpreter (/opt/old/bin/python), pins separated by spaces (bitsandbytes==0.48.2), or a revision of this "
     "checkout (git:v1.2)"
 )
+
+OWN = frozenset({"perfgate", "pytest", "pytest-benchmark"})
+"""Packages that come from this environment on both sides."""
 
 LOOK = """
 import importlib.metadata as m, json, sys
@@ -115,6 +119,43 @@ def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Ite
         yield _interpreter(Path(text).expanduser(), folder, packages)
     else:
         raise SideError(f"{text!r} is no environment; allowed: {FORMS}")
+
+
+@contextmanager
+def rebuilt(
+    then: Fingerprint,
+    now: Fingerprint,
+    root: Path,
+    folder: Path,
+    sources: Sequence[str],
+    packages: Sequence[str],
+    say: Say,
+) -> Iterator[Side]:
+    """The environment that a baseline was recorded in: its versions in an overlay, its commit in a worktree, as far as
+    they differ from now. ``root`` is the project's folder, ``folder`` the one in it in which pytest runs.
+
+    Raises:
+        SideError: it cannot be had.
+    """
+    if then.driver != now.driver:
+        raise SideError(f"the driver was {then.driver or 'none'} and is {now.driver or 'none'}")
+    if then.faults:
+        raise SideError(f"it was recorded with injected faults: {', '.join(then.faults)}")
+    changed = changed_versions(then, now)
+    if INTERPRETER in changed:
+        raise SideError("Python was {} and is {}".format(*changed[INTERPRETER]))
+    pins = [f"{name}=={version}" for name, (version, _) in changed.items() if version is not None and name not in OWN]
+    python = overlay.ensure(" ".join(pins), say) if pins else Path(sys.executable)
+    name, versions = "the baseline's environment", _look(python, packages)[1]
+    if then.code == now.code:
+        yield Side(name, python, folder, versions)
+        return
+    if then.commit is None:
+        raise SideError("its code has changed, and the baseline knows no commit")
+    with _worktree(then.commit, folder, say) as checkout:
+        if code_digest(checkout / os.path.relpath(root, folder), sources) != then.code:
+            raise SideError(f"it was recorded with changes that commit {then.commit[:12]} does not have")
+        yield Side(name, python, checkout, versions)
 
 
 def _interpreter(python: Path, folder: Path, packages: Sequence[str]) -> Side:

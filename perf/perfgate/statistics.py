@@ -137,11 +137,11 @@ def pairs_needed(
     log_ratios: Mapping[str, Sequence[float]],
     groups: Mapping[str, str],
     *,
-    tolerance: float,
+    tolerances: Mapping[str, float],
     alpha: float,
     looks: Sequence[int] = LOOKS,
 ) -> dict[str, int | None]:
-    """About how many pairs would decide each case at ``tolerance`` (a fraction), if its mean and spread stay the same.
+    """About how many pairs would decide each case at its tolerance (a fraction), if its mean and spread stay the same.
 
     Decided means: all of its interval lies within the tolerance, or all of it beyond. The arguments are those of
     :func:`paired_intervals`; beyond the plan's last look, a longer plan is assumed that spends at each look what this
@@ -149,18 +149,19 @@ def pairs_needed(
     ratio is too close to the tolerance, or the case too noisy.
 
     Raises:
-        ValueError: as for :func:`paired_intervals`, or ``tolerance`` is not above 0.
+        ValueError: as for :func:`paired_intervals`, or a tolerance is not above 0.
     """
     from scipy.stats import t
 
-    if not tolerance > 0:
-        raise ValueError(f"tolerance: got {tolerance!r}, expected a fraction above 0")
+    for key, tolerance in tolerances.items():
+        if not tolerance > 0:
+            raise ValueError(f"tolerance of {key}: got {tolerance!r}, expected a fraction above 0")
     spent = _spending(alpha, looks, len(log_ratios))
-    bound = math.log1p(tolerance)
     needed: dict[str, int | None] = dict.fromkeys(log_ratios)
     for key, spread in _spreads(log_ratios, groups, looks).items():
         if spread is None:
             continue
+        bound = math.log1p(tolerances[key])
         plan = [look for look in looks if look >= spread.pairs] + list(range(looks[-1] + 1, MOST_PAIRS + 1))
         one_sided = [spent.get(pairs, spent[looks[-1]]) / 2 for pairs in plan]
         quantiles = t.isf(one_sided, [spread.prior_df + pairs - 1 for pairs in plan])
@@ -187,8 +188,6 @@ def _spreads(
     log_ratios: Mapping[str, Sequence[float]], groups: Mapping[str, str], looks: Sequence[int]
 ) -> dict[str, _Spread | None]:
     """Each case at its latest look; None where it had none yet, or where nothing tells its spread."""
-    from scipy.stats import chi2
-
     known: dict[str, tuple[int, float, float]] = {}
     for key, values in log_ratios.items():
         if key not in groups:
@@ -200,20 +199,32 @@ def _spreads(
             mean = fmean(values[:pairs])
             squares = math.fsum((value - mean) ** 2 for value in values[:pairs])
             known[key] = pairs, mean, squares / max(1, pairs - 1)
-    sizes = sorted({pairs - 1 for pairs, _, _ in known.values()} - {0})
-    too_low = dict(zip(sizes, chi2.median(sizes) / sizes, strict=True)) if sizes else {}  # a variance's own median
-
-    members: dict[str, list[str]] = {}
-    for key, (pairs, _, _) in known.items():
-        if pairs > 1:
-            members.setdefault(groups[key], []).append(key)
+    priors = _priors({key: (pairs - 1, variance) for key, (pairs, _, variance) in known.items()}, groups)
     found: dict[str, _Spread | None] = dict.fromkeys(log_ratios)
     for key, (pairs, mean, variance) in known.items():
-        others = [known[other] for other in members.get(groups[key], ()) if other != key]
-        df = sum(other_pairs - 1 for other_pairs, _, _ in others)
-        typical = median(other / float(too_low[n - 1]) for n, _, other in others) if others else 0.0
-        if pairs > 1 or others:
-            found[key] = _Spread(pairs, mean, variance, typical, PRIOR_DF * df / (PRIOR_DF + df))
+        prior_variance, prior_df = priors[key]
+        if pairs > 1 or prior_df:
+            found[key] = _Spread(pairs, mean, variance, prior_variance, prior_df)
+    return found
+
+
+def _priors(variances: Mapping[str, tuple[int, float]], groups: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """What each case's group says of its variance, and how many degrees of freedom that is worth; from each case's own
+    degrees of freedom and variance. Source: see :func:`paired_intervals`."""
+    from scipy.stats import chi2
+
+    sizes = sorted({df for df, _ in variances.values()} - {0})
+    too_low = dict(zip(sizes, chi2.median(sizes) / sizes, strict=True)) if sizes else {}  # a variance's own median
+    members: dict[str, list[str]] = {}
+    for key, (df, _) in variances.items():
+        if df:
+            members.setdefault(groups[key], []).append(key)
+    found = {}
+    for key in variances:
+        others = [variances[other] for other in members.get(groups[key], ()) if other != key]
+        df = sum(own for own, _ in others)
+        typical = median(other / float(too_low[own]) for own, other in others) if others else 0.0
+        found[key] = typical, PRIOR_DF * df / (PRIOR_DF + df)
     return found
 
 
@@ -222,3 +233,48 @@ def _half_width(spread: _Spread, pairs: int, quantile: float) -> float:
     df = pairs - 1
     moderated = (spread.prior_df * spread.prior_variance + df * spread.variance) / (spread.prior_df + df)
     return quantile * math.sqrt(moderated / pairs)
+
+
+def stored_intervals(
+    stored: Mapping[str, Sequence[float]],
+    fresh: Mapping[str, Sequence[float]],
+    groups: Mapping[str, str],
+    *,
+    alpha: float,
+) -> dict[str, Estimate | None]:
+    """Each case's ratio fresh / stored with its interval, simultaneous over all cases; each number is one process's.
+
+    A two-sample t interval on logarithms with equal variances (the same machine made both), the variance moderated by
+    the group's as in :func:`paired_intervals`, the error rate divided evenly among the cases. What the machine drifted
+    between the two sessions is in the ratio: no statistic over processes of one session can remove it.
+
+    Args:
+        stored: seconds by case, one number for each process of the baseline.
+        fresh: the same of this run; a single process will do.
+
+    Returns:
+        The estimate by case of ``fresh``; None where nothing tells the spread.
+
+    Source: B. L. Welch, The generalization of "Student's" problem, Biometrika 34 (1947), for the equal-variance form.
+    """
+    from scipy.stats import t
+
+    logs = {key: ([math.log(one) for one in stored[key]], [math.log(one) for one in fresh[key]]) for key in fresh}
+    variances = {}
+    for key, sides in logs.items():
+        df = sum(len(side) - 1 for side in sides)
+        squares = math.fsum((one - fmean(side)) ** 2 for side in sides for one in side)
+        variances[key] = df, squares / max(1, df)
+    priors = _priors(variances, groups)
+    found: dict[str, Estimate | None] = dict.fromkeys(fresh)
+    for key, (before, after) in logs.items():
+        (df, variance), (prior_variance, prior_df) = variances[key], priors[key]
+        if not df + prior_df:
+            continue
+        moderated = (prior_df * prior_variance + df * variance) / (prior_df + df)
+        quantile = float(t.isf(alpha / (2 * len(fresh)), prior_df + df))
+        half = quantile * math.sqrt(moderated * (1 / len(before) + 1 / len(after)))
+        difference = fmean(after) - fmean(before)
+        if abs(difference) + half <= _LARGEST_LOG:
+            found[key] = Estimate(math.exp(difference), math.exp(difference - half), math.exp(difference + half))
+    return found

@@ -102,6 +102,7 @@ def judge(
     pairs_needed: int | None = None,
     times_s: tuple[float, float] | None = None,
     time_not_judged: str | None = None,
+    undecided: str | None = None,
 ) -> Verdict:
     """Judge one case over all its metrics.
 
@@ -113,6 +114,7 @@ def judge(
         pairs_needed: about how many pairs would decide the ratio, where known.
         times_s: both sides' seconds a call, for the latency's finding.
         time_not_judged: why the ratio of times is the machine's and not the code's; it then decides nothing.
+        undecided: why there is no estimate, where no number of pairs would give one.
 
     Raises:
         ValueError: neither side has the case, or the estimate is no interval of positive, finite numbers.
@@ -124,6 +126,8 @@ def judge(
     findings: list[Finding] = []
     if time_not_judged is not None:
         findings.append(Finding(LATENCY, "SAME", f"time not judged: {time_not_judged}"))
+    elif estimate is None and undecided is not None:
+        findings.append(Finding(LATENCY, "INCONCLUSIVE", undecided, tolerance=tolerances.time))
     elif estimate is not None or (LATENCY in before.metrics and LATENCY in after.metrics):
         findings.append(judge_ratio(estimate, tolerances.time, pairs_needed=pairs_needed))
     if times_s is not None and findings:

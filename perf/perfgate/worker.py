@@ -14,7 +14,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
-from perfgate import counters, messages
+from perfgate import counters, faults, messages
 from perfgate.counters import Work
 from perfgate.measure import Instruments, Kernel, Measure, OutputChangedError, Replay
 from perfgate.options import DEFAULT_BUDGET_S, Settings
@@ -24,8 +24,6 @@ from perfgate.record import Record
 
 PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
-SLOWER = "PERFGATE_WORKER_SLOWER"
-"""Environment variable for tests of the comparison itself: every call takes this fraction longer."""
 CORE = "PERFGATE_WORKER_CORE"
 """Environment variable: the core on which calls are timed."""
 
@@ -86,7 +84,6 @@ class WorkerMeasure(Measure):
     ) -> None:
         super().__init__(settings, instruments, replay, record)
         self._channel = channel
-        self._slower = float(os.environ.get(SLOWER, 0))
         self._resumed = 0.0
 
     @property
@@ -113,6 +110,7 @@ class WorkerMeasure(Measure):
     ) -> Any:
         """As :meth:`perfgate.measure.Measure.__call__`; where there are inputs, the first is the one that is timed."""
         self._begin(budget_s)
+        fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
         _pin()
         first = () if inputs is None else (inputs[0],)
 
@@ -145,20 +143,10 @@ class WorkerMeasure(Measure):
             self._resumed = now()
             for _ in range(calls):
                 call()
-            return self._elapsed()
-
-    def _elapsed(self) -> float:
-        now = self.instruments.clock.now
-        elapsed = now() - self._resumed
-        if self._slower:
-            until = self._resumed + elapsed * (1 + self._slower)
-            while now() < until:
-                pass
-            elapsed = now() - self._resumed
-        return elapsed
+            return self._slowed(self._resumed)
 
     def _pause(self) -> None:
-        self._channel.answer("paused", s=self._elapsed())
+        self._channel.answer("paused", s=self._slowed(self._resumed))
         self._channel.request("go")
         self._resumed = self.instruments.clock.now()
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from perfgate import messages, worker
+from perfgate.faults import ENVIRONMENT as FAULTS
 from perfgate.sides import Side
 
 START_TIMEOUT_S = 180.0
@@ -26,11 +25,10 @@ PINS: dict[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "268435456",
-    "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
 }
-"""What both sides' processes are pinned to, beside one core and a fixed address layout: see docs/pins.md for what each
-of them buys."""
+"""What both sides' processes are pinned to, beside one core. docs/pins.md has what each buys, and why address layout
+and hash seed are left to chance."""
 
 
 class WorkerError(Exception):
@@ -41,16 +39,6 @@ class WorkerError(Exception):
         self.side = side
         self.out_of_memory = out_of_memory
         """Whether the system ended it, which it does when memory runs out."""
-
-
-def fixed_layout() -> list[str]:
-    """The command that starts a process without address-space randomisation, or nothing where there is none."""
-    setarch = shutil.which("setarch")
-    if sys.platform != "linux" or setarch is None:
-        return []
-    command = [setarch, "-R"]
-    allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
-    return command if allowed else []  # a container's seccomp profile may refuse it
 
 
 class Worker:
@@ -64,7 +52,7 @@ class Worker:
         log: Path,
         *,
         core: int | None = None,
-        slower: float = 0.0,
+        faults: Sequence[str] = (),
     ) -> None:
         self.side = side
         self._letter = letter
@@ -75,12 +63,12 @@ class Worker:
         environment = os.environ | PINS | {worker.PIPES: f"{to_worker},{from_worker}"}
         if core is not None:
             environment[worker.CORE] = str(core)
-        if slower:
-            environment[worker.SLOWER] = str(slower)
+        if faults:
+            environment[FAULTS] = " ".join(faults)
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [*fixed_layout(), str(side.python), *side.bootstrap(), *arguments],
+                    [str(side.python), *side.bootstrap(), *arguments],
                     cwd=side.checkout,
                     env=environment,
                     stdin=subprocess.DEVNULL,

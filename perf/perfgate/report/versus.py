@@ -70,7 +70,9 @@ def changed_work(case: Comparison) -> str | None:
     if len(case.records) < 2:
         return None
     a, b = (case.records[side].operators for side in "AB")
-    return changed_operators(a, b) if a != b else None
+    if a == b:
+        return None
+    return f"operator calls {sum(a.values()):,} -> {sum(b.values()):,}: {changed_operators(a, b)}"
 
 
 def _quality(case: Comparison) -> str | None:
@@ -80,6 +82,10 @@ def _quality(case: Comparison) -> str | None:
     a, b = (case.records[side].metrics for side in "AB")
     both = [name for name, metric in a.items() if metric.kind == "bounded" and name in b]
     return ", ".join(f"{name} {a[name].value:.3g} -> {b[name].value:.3g}" for name in both) or None
+
+
+def _tolerances(run: Lockstep) -> str:
+    return " or ".join(f"{time:.1%}" for time in sorted({run.plan.tolerances_of(key).time for key in run.cases}))
 
 
 def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
@@ -96,8 +102,8 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
     paragraphs = [
         f"{', '.join(f'{n} {word}' for word, n in counts.items())}.",
         f"A is {a.name}, B is {b.name}. Versions that differ: {', '.join(differ) or 'none of those listed'}.",
-        f"{run.pairs} pairs of fresh processes in {elapsed_s:.0f} s; tolerance {run.plan.tolerances.time:.1%}, chance "
-        f"that anything unchanged is called changed at most {run.plan.tolerances.alpha:.1%} for all cases together. "
+        f"{run.pairs} pairs of fresh processes in {elapsed_s:.0f} s; tolerance {_tolerances(run)}, chance "
+        f"that anything unchanged is called changed at most {run.plan.alpha:.1%} for all cases together. "
         "B/A above 1 is slower; the interval is simultaneous over all cases and looks.",
     ]
     notes = [f"{case.key}: {status(case)}: {why(case)}" for case in cases if status(case) != "SAME"]

@@ -1,0 +1,252 @@
+"""``pytest --benchmark-compare``: every case gets one verdict against this machine's baseline, as its test's outcome.
+
+Exact and bounded metrics are judged as soon as a case is measured. Where a time must be judged, the case's report is
+withheld; all of them are judged together after the last case, and reported then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from perfgate import ledger, outcomes
+from perfgate.baseline import Baseline, BaselineError, BaselineStore, Entry
+from perfgate.environment import machine, machine_key
+from perfgate.findings import FAILING
+from perfgate.fingerprint import Fingerprint, changed_versions, differences
+from perfgate.judging import Judge, Suspect, packages_of
+from perfgate.outcomes import Lines
+from perfgate.record import Record
+from perfgate.report import gate as report
+from perfgate.run import Run, is_benchmark
+from perfgate.verdict import Verdict, judge
+
+DEFAULT_BUDGET_S = 600.0
+UNCHANGED = "nothing that this case depends on has changed since the baseline: a different time is the machine's"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("perfgate-gate", "perfgate: compare with stored baselines")
+    group.addoption(
+        "--judge-budget",
+        type=float,
+        default=DEFAULT_BUDGET_S,
+        metavar="SECONDS",
+        help="with --benchmark-compare: judge times in lockstep against the baseline's own environment for this long "
+        f"at most (default {DEFAULT_BUDGET_S:g}); what stays undecided is INCONCLUSIVE",
+    )
+    group.addoption(
+        "--judge",
+        action="store_true",
+        help="with --benchmark-compare: judge every time, even where nothing has changed since the baseline",
+    )
+    group.addoption(
+        "--baseline-machine",
+        metavar="KEY",
+        help="with --benchmark-compare: compare with the baseline of another machine, on purpose",
+    )
+
+
+def gone(config: pytest.Config, run: Run, baseline: Baseline) -> list[Entry]:
+    """The stored cases that this run's selection asks for and that no test has any more."""
+    if config.getoption("lf", False) or config.getoption("stepwise", False):
+        return []  # these select by what failed the last time, which says nothing of a case that is gone
+
+    def in_scope(entry: Entry) -> bool:
+        name, fields = entry.record.name, entry.record.fields
+        return all(config.hook.pytest_perfgate_in_scope(config=config, name=name, fields=fields))
+
+    return ledger.missing(
+        baseline.entries,
+        run.collected,
+        arguments=outcomes.asked_for(config),
+        tiers=run.settings.tiers,
+        matches=outcomes.keyword_filter(config),
+        in_scope=in_scope,
+    )
+
+
+@dataclass
+class Withheld:
+    """A test whose outcome waits for its verdict."""
+
+    item: pytest.Item
+    reports: list[pytest.TestReport]
+    suspect: Suspect
+
+
+@dataclass
+class Gate:
+    """The pytest plugin of a comparison; registered only for one. ``wanted`` is what ``--benchmark-compare`` named."""
+
+    config: pytest.Config
+    run: Run
+    wanted: str | None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    withheld: list[Withheld] = field(default_factory=list)
+    missing: list[Entry] = field(default_factory=list)
+    _baseline: Baseline | None = None
+    _now: Fingerprint | None = None
+
+    @property
+    def baseline(self) -> Baseline:
+        assert self._baseline is not None, "set when the cases are collected"
+        return self._baseline
+
+    @property
+    def now(self) -> Fingerprint:
+        if self._now is None:
+            self._now = self.run.fingerprint()
+        return self._now
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Load the baseline, once it is known that there is something to compare.
+
+        Raises:
+            pytest.UsageError: there is none, or it cannot be used.
+        """
+        benchmarks = self.config._benchmarksession  # type: ignore[attr-defined]  # set by pytest-benchmark
+        if not self.run.collected:  # benchmarks that are pytest-benchmark's alone keep its own comparison
+            benchmarks.compare = True if self.wanted is None else self.wanted
+            benchmarks.handle_loading()
+            return
+        key = self.config.getoption("baseline_machine") or machine_key(machine(self.run.device))
+        try:
+            store = BaselineStore(self.run.settings.baselines, key)
+            self._baseline = store.chosen(self.wanted).renamed(self.run.settings.aliases)
+        except BaselineError as wrong:
+            raise pytest.UsageError(str(wrong)) from None
+        here = self.config.invocation_params.dir
+        benchmarks.compare = os.path.relpath(
+            self.baseline.path, here
+        )  # its own table shows the baseline beside this run
+        benchmarks.handle_loading()
+        self.missing = gone(self.config, self.run, self.baseline)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a benchmark, and withhold its report where its time must be judged."""
+        if not is_benchmark(item) or self._baseline is None or self.run.disabled:
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        record = self.run.record_of(item)
+        verdict = self.at_once(record)
+        if verdict is None:
+            self.withheld.append(Withheld(item, reports, Suspect(self.baseline.entries[record.key], record)))
+        else:
+            self._tell(item, reports, verdict)
+        return True
+
+    def at_once(self, record: Record) -> Verdict | None:
+        """The verdict of a case whose time need not be judged; None where it must."""
+        entry = self.baseline.entries.get(record.key)
+        if entry is None or record.status != "measured":
+            return self._verdict(entry, record, None)
+        unlike = self._verdict(entry, record, UNCHANGED)
+        changed = differences(entry.refresh.fingerprint, self.now, packages_of(record))
+        if unlike.status == "INCOMPARABLE" or not (changed or self.config.getoption("judge")):
+            return unlike
+        return None
+
+    def _verdict(self, entry: Entry | None, record: Record, time_not_judged: str | None) -> Verdict:
+        same = entry is not None and not changed_versions(entry.refresh.fingerprint, self.now, packages_of(record))
+        return judge(
+            None if entry is None else entry.record,
+            record,
+            None,
+            self.run.settings.tolerances_of(record.key),
+            same_versions=same,
+            time_not_judged=time_not_judged,
+        )
+
+    def _tell(self, item: pytest.Item, reports: list[pytest.TestReport], verdict: Verdict) -> None:
+        """Give the test its verdict as its outcome, and report it."""
+        key = self.run.record_of(item).key
+        self.verdicts[key] = verdict
+        for one in reports:
+            if one.when == "call" and one.passed and self._fails(verdict):
+                one.outcome = "failed"
+                one.longrepr = self._paragraph(item.nodeid, key, verdict)
+            item.ihook.pytest_runtest_logreport(report=one)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _fails(self, verdict: Verdict) -> bool:
+        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and outcomes.strict(self.config))
+
+    def _paragraph(self, node: str, key: str, verdict: Verdict) -> str:
+        path = self.baseline.path
+        shown = path.relative_to(self.config.rootpath) if path.is_relative_to(self.config.rootpath) else path
+        entry = self.baseline.entries.get(key)
+        changed = [] if entry is None else differences(entry.refresh.fingerprint, self.now)
+        return (
+            f"{key}: {verdict.status}: {verdict.reason}. Against {shown}; changed since: "
+            f"{', '.join(changed) or 'nothing'}. To run this case again: pytest '{node}' --benchmark-compare"
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge what was withheld after the last case; with ``-x``, after the first failure."""
+        try:
+            result = yield
+        except KeyboardInterrupt:
+            self._finish({}, "interrupted before it was judged")
+            raise
+        except session.Failed:
+            self._judge()
+            raise
+        if self._baseline is not None and not self.config.getoption("collectonly"):
+            self._judge()
+            self._report_missing()
+        return result
+
+    def _judge(self) -> None:
+        if not self.withheld:
+            return
+        config, run = self.config, self.run
+        judge_all = Judge(
+            settings=run.settings,
+            now=self.now,
+            arguments=tuple(outcomes.process_arguments(config.invocation_params.args)),
+            folder=config.invocation_params.dir,
+            root=config.rootpath,
+            device=run.device,
+            budget_s=config.getoption("judge_budget"),
+            clock=run.controller_clock,
+            display=Lines(config, "judge"),
+        )
+        try:
+            found: Mapping[str, Verdict] = judge_all.verdicts([one.suspect for one in self.withheld])
+        except KeyboardInterrupt:
+            self._finish({}, "interrupted before it was judged")
+            raise
+        self._finish(found, "not judged")
+
+    def _finish(self, found: Mapping[str, Verdict], otherwise: str) -> None:
+        """Report what was withheld, with its verdict or the reason why there is none."""
+        for one in self.withheld:
+            verdict = found.get(one.suspect.key)
+            if verdict is None:
+                verdict = one.suspect.verdict(self.run.settings, self.now, None, undecided=otherwise)
+            self._tell(one.item, one.reports, verdict)
+        self.withheld.clear()
+
+    def _report_missing(self) -> None:
+        """A stored case that is gone has no test of its own any more: its failure is reported under the old name."""
+        for entry in self.missing:
+            key = entry.record.key
+            verdict = self.verdicts[key] = Verdict(
+                "MISSING",
+                f"stored on {entry.refresh.date}, and selected, but no test has it any more; if it was renamed, add "
+                f'"{key}" = "NEW KEY" to [tool.perfgate.aliases]; if it is gone for good, refresh the baseline',
+            )
+            outcomes.report(self.config, entry.node, self._paragraph(entry.node, key, verdict))
+
+    def sections(self) -> list[Any]:
+        """The comparison's part of the report."""
+        return report.sections(self.baseline, self.verdicts, self.run) if self.verdicts else []

@@ -1,0 +1,227 @@
+"""Judges times against a baseline: by stored numbers where they are tight, else in lockstep against the baseline's own
+environment, else, where that cannot be had, by fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from perfgate import outcomes, processes, sides
+from perfgate.baseline import Entry
+from perfgate.clocks import Clock
+from perfgate.findings import LATENCY, judge_ratio, smallest_slowdown
+from perfgate.fingerprint import Fingerprint, changed_versions
+from perfgate.lockstep import Display, Lockstep, Plan
+from perfgate.options import Settings
+from perfgate.processes import ProcessError
+from perfgate.record import Record
+from perfgate.report import duration
+from perfgate.statistics import Estimate, stored_intervals
+from perfgate.verdict import Verdict, judge
+from perfgate.workers import WorkerError
+
+NEEDED = 2
+"""Fresh processes that decide where lockstep cannot; as many more as the baseline has, while the budget lasts."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A case whose time must be judged: what is stored, and what this run measured."""
+
+    entry: Entry
+    record: Record
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    def verdict(
+        self,
+        settings: Settings,
+        now: Fingerprint,
+        estimate: Estimate | None,
+        *,
+        undecided: str | None = None,
+        pairs_needed: int | None = None,
+        times_s: tuple[float, float] | None = None,
+    ) -> Verdict:
+        """The verdict over all its metrics, with this ratio of times."""
+        return judge(
+            self.entry.record,
+            self.record,
+            estimate,
+            settings.tolerances_of(self.key),
+            same_versions=not changed_versions(self.entry.refresh.fingerprint, now, packages_of(self.record)),
+            pairs_needed=pairs_needed,
+            times_s=times_s,
+            undecided=undecided,
+        )
+
+
+def packages_of(record: Record) -> frozenset[str] | None:
+    """The packages that the case says it runs; None where it does not say."""
+    versions = record.provenance.get("package_versions")
+    return frozenset(versions) if versions else None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process; ``folder`` is
+    where pytest runs; times in seconds."""
+
+    settings: Settings
+    now: Fingerprint
+    arguments: tuple[str, ...]
+    folder: Path
+    root: Path
+    device: str
+    budget_s: float
+    clock: Clock
+    display: Display
+
+    def verdicts(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
+        """A verdict for every suspect, by key."""
+        start = self.clock.now()
+        found = self._by_stored_numbers(suspects)
+        left = [suspect for suspect in suspects if suspect.key not in found]
+        by_environment: dict[str, list[Suspect]] = {}
+        for suspect in left:
+            by_environment.setdefault(json.dumps(suspect.entry.refresh.fingerprint.to_json()), []).append(suspect)
+        for number, group in enumerate(by_environment.values()):
+            share = (self.budget_s - (self.clock.now() - start)) / (len(by_environment) - number)
+            alpha = self.settings.tolerances.alpha * len(group) / len(suspects)
+            found |= self._in_lockstep(group, share, alpha)
+        return found
+
+    def _by_stored_numbers(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
+        """Those whose stored spread is tight enough to show that nothing happened; whatever else it says is only
+        suspicion."""
+        estimates = stored_intervals(
+            {suspect.key: suspect.entry.by_process_s for suspect in suspects},
+            {suspect.key: [suspect.record.metrics[LATENCY].value] for suspect in suspects},
+            {suspect.key: suspect.record.name for suspect in suspects},
+            alpha=self.settings.tolerances.alpha,
+        )
+        found = {}
+        for suspect in suspects:
+            estimate = estimates[suspect.key]
+            time = self.settings.tolerances_of(suspect.key).time
+            if estimate is not None and smallest_slowdown(estimate) <= time:
+                finding = judge_ratio(estimate, time)
+                if finding.status == "SAME":
+                    found[suspect.key] = suspect.verdict(self.settings, self.now, estimate, times_s=_times(suspect))
+        return found
+
+    def _in_lockstep(self, suspects: Sequence[Suspect], budget_s: float, alpha: float) -> dict[str, Verdict]:
+        """Against the environment that all of them were recorded in."""
+        then = suspects[0].entry.refresh.fingerprint
+        before = suspects[0].entry.refresh.date
+        if budget_s <= 0:
+            return {
+                suspect.key: suspect.verdict(self.settings, self.now, None, undecided="the judge's budget has ended")
+                for suspect in suspects
+            }
+        start = self.clock.now()
+        try:
+            with (
+                sides.rebuilt(
+                    then,
+                    self.now,
+                    self.root,
+                    self.folder,
+                    self.settings.sources,
+                    self.settings.packages,
+                    self.display.say,
+                ) as base,
+                tempfile.TemporaryDirectory(prefix="perfgate-judge-") as logs,
+            ):
+                self.display.say(
+                    f"{len(suspects)} cases are judged in lockstep against the environment of {before}, "
+                    f"{duration(budget_s)} at most"
+                )
+                plan = Plan(
+                    arguments=tuple(outcomes.worker_arguments(self.arguments)),
+                    budget_s=budget_s,
+                    tolerances_of=self.settings.tolerances_of,
+                    alpha=alpha,
+                    log_dir=Path(logs),
+                    core=core(self.device),
+                    old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
+                    faults=self.now.faults,
+                )
+                head = sides.current(self.folder, self.settings.packages)
+                keys = [suspect.key for suspect in suspects]
+                lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
+                lockstep.run()
+        except (sides.SideError, WorkerError) as wrong:
+            reason = f"the baseline's environment cannot be rebuilt ({wrong})"
+            return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
+        found = {}
+        for suspect in suspects:
+            case = lockstep.cases[suspect.key]
+            undecided = None
+            if case.estimate is None:
+                undecided = "the judge's budget ended before it was measured in lockstep"
+                if case.verdict is not None and not case.works:
+                    undecided = f"not to be judged in lockstep: {case.verdict.reason}"
+            times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
+            found[suspect.key] = suspect.verdict(
+                self.settings, self.now, case.estimate, undecided=undecided, times_s=times
+            )
+        return found
+
+    def _by_fresh_processes(
+        self, suspects: Sequence[Suspect], reason: str, budget_s: float, alpha: float
+    ) -> dict[str, Verdict]:
+        """As far as fresh processes of this environment decide against stored numbers; the verdict says so."""
+        start = self.clock.now()
+        keys = [suspect.key for suspect in suspects]
+        fresh: dict[str, list[float]] = {key: [] for key in keys}
+        wanted = max(NEEDED, *(len(suspect.entry.by_process_s) for suspect in suspects))
+        for number in range(wanted):
+            left_s = budget_s - (self.clock.now() - start)
+            if left_s <= 0:
+                break
+            self.display.show(f"fresh process {number + 1} of {wanted}")
+            try:
+                result = processes.fresh(self.arguments, self.folder, keys, self.now.faults, left_s)
+            except ProcessError as wrong:
+                self.display.say(str(wrong))
+                break
+            for key, record in result.records.items():
+                if key in fresh and record.status == "measured":
+                    fresh[key].append(record.metrics[LATENCY].value)
+        measured = [suspect for suspect in suspects if fresh[suspect.key]]
+        estimates = stored_intervals(
+            {suspect.key: suspect.entry.by_process_s for suspect in measured},
+            {suspect.key: fresh[suspect.key] for suspect in measured},
+            {suspect.key: suspect.record.name for suspect in measured},
+            alpha=alpha,
+        )
+        found = {}
+        for suspect in suspects:
+            times = fresh[suspect.key]
+            verdict = suspect.verdict(
+                self.settings,
+                self.now,
+                estimates.get(suspect.key),
+                undecided=None if times else "no fresh process measured it within the budget",
+                times_s=(fmean(suspect.entry.by_process_s), fmean(times)) if times else None,
+            )
+            how = f"{reason}; judged by {len(times)} fresh processes against {len(suspect.entry.by_process_s)} stored"
+            found[suspect.key] = replace(verdict, reason=f"{verdict.reason}; {how}")
+        return found
+
+
+def core(device: str) -> int | None:
+    """The core that both sides' kernels share: the last usable one, as interrupts tend to go to the first."""
+    return max(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else None
+
+
+def _times(suspect: Suspect) -> tuple[float, float]:
+    return fmean(suspect.entry.by_process_s), suspect.record.metrics[LATENCY].value

@@ -1,0 +1,269 @@
+"""``pytest --refresh-baseline --reason TEXT``: a new baseline from fresh processes, beside the earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import pytest
+from pytest_benchmark.stats import Stats
+
+from perfgate import baseline, environment, outcomes, processes
+from perfgate.baseline import Baseline, BaselineError, BaselineStore, Entry
+from perfgate.case import row_of
+from perfgate.clocks import today
+from perfgate.findings import FAILING, LATENCY, judge_exact
+from perfgate.fingerprint import changed_versions
+from perfgate.gate import gone
+from perfgate.outcomes import Lines
+from perfgate.processes import ProcessError, Result
+from perfgate.record import Metric, Record
+from perfgate.report import duration
+from perfgate.report import gate as report
+from perfgate.run import BUSY_LOAD, RUN, Run, is_benchmark
+from perfgate.statistics import stored_intervals
+from perfgate.verdict import Verdict, judge
+
+RUNS = 5
+"""The fewest fresh processes of a baseline: each more narrows what is known of the spread between them."""
+IDLE_WAIT_S = 120.0
+"""How long to wait for an idle machine; the one-minute load needs that long to forget what ran before."""
+LOOK_EVERY_S = 5.0
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("perfgate-gate")
+    group.addoption(
+        "--refresh-baseline",
+        action="store_true",
+        help="measure the selected cases in fresh processes and store them as this machine's new baseline",
+    )
+    group.addoption("--reason", metavar="TEXT", help="with --refresh-baseline: why; it is stored with the baseline")
+    group.addoption(
+        "--runs",
+        type=int,
+        default=RUNS,
+        metavar="N",
+        help=f"with --refresh-baseline: fresh processes to measure in (default and at least {RUNS})",
+    )
+    group.addoption(
+        "--accept-regressions",
+        action="store_true",
+        help="with --refresh-baseline: store even what is worse than the baseline before",
+    )
+    group.addoption(
+        "--accept-busy",
+        action="store_true",
+        help="with --refresh-baseline: do not insist on an idle machine; the baseline keeps how busy it was",
+    )
+
+
+def plugin(config: pytest.Config) -> Refresher | None:
+    """The plugin for this run, or None where ``--refresh-baseline`` was not given.
+
+    Raises:
+        pytest.UsageError: a value that makes no sense.
+    """
+    if not config.getoption("refresh_baseline"):
+        return None
+    reason, runs = config.getoption("reason"), config.getoption("runs")
+    if not (reason or "").strip():
+        raise pytest.UsageError("--refresh-baseline needs --reason TEXT: why the numbers may change; it is stored")
+    if runs < RUNS:
+        raise pytest.UsageError(f"--runs: got {runs}, expected {RUNS} or more: fewer tell too little of the spread")
+    return Refresher(config, reason.strip(), runs)
+
+
+class Refresher:
+    """The pytest plugin: it replaces the run loop."""
+
+    def __init__(self, config: pytest.Config, reason: str, runs: int) -> None:
+        self._config = config
+        self._reason = reason
+        self._runs = runs
+        self._lines = Lines(config, "refresh")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if self._config.getoption("collectonly") or self._config.getoption("doctor") or not session.items:
+            return None
+        run = self._config.stash[RUN]
+        items = {run.record_of(item).key: item for item in session.items if is_benchmark(item)}
+        store = BaselineStore(run.settings.baselines, environment.machine_key(environment.machine(run.device)))
+        try:
+            before = store.chosen(None).renamed(run.settings.aliases) if store.files() else None
+        except BaselineError as wrong:
+            pytest.exit(str(wrong), returncode=pytest.ExitCode.USAGE_ERROR)
+        self._require_idle(run)
+        refresh = baseline.Refresh(
+            today(), self._reason, run.fingerprint(), self._runs, {"before": environment.health()}
+        )
+        results = self._measure(run, list(items))
+        refresh = replace(refresh, health={**refresh.health, "after": environment.health()})
+        problems = _problems(results, run)
+        entries = _entries(results, items, refresh)
+        verdicts = _verdicts(before, entries, run)
+        run.records = {key: entry.record for key, entry in entries.items()}
+        worse = [] if self._config.getoption("accept_regressions") else _worse(verdicts)
+        if not entries:
+            problems.append("nothing was measured")
+        kept = self._kept(run, before, entries)
+        if problems or worse:
+            said = [*problems, *worse]
+            if worse:
+                said.append("to store what is worse all the same, add --accept-regressions")
+            stored = None
+        else:
+            data = baseline.to_json(results[0].head, store.machine_key, kept | entries)
+            stored, said = store.save(data, refresh), []
+        run.own_sections = report.refreshed(stored, before, entries, verdicts, refresh, said)
+        for key, item in items.items():
+            about = [text for text in said if text.startswith(f"{key}: ")]
+            outcomes.report(self._config, item.nodeid, "; ".join(about) or None)
+        if problems and not session.testsfailed:
+            session.testsfailed = 1
+        return True
+
+    def _require_idle(self, run: Run) -> None:
+        """Wait until nothing else uses the machine.
+
+        Raises:
+            pytest.exit.Exception: it stays busy.
+        """
+        if self._config.getoption("accept_busy"):
+            return
+        start = run.controller_clock.now()
+        while (load := environment.health()["load_1min"] or 0.0) > BUSY_LOAD:
+            waited = run.controller_clock.now() - start
+            if waited > IDLE_WAIT_S:
+                pytest.exit(
+                    f"--refresh-baseline: this machine is busy (load {load:g} after waiting {waited:.0f} s, at most "
+                    f"{BUSY_LOAD:g} allowed); stop what else runs, or add --accept-busy",
+                    returncode=pytest.ExitCode.USAGE_ERROR,
+                )
+            self._lines.show(f"waiting for an idle machine: load {load:g}, at most {BUSY_LOAD:g} allowed")
+            run.controller_clock.sleep(LOOK_EVERY_S)
+
+    def _measure(self, run: Run, keys: Sequence[str]) -> list[Result]:
+        """One plain run after another, each in a fresh process.
+
+        Raises:
+            pytest.exit.Exception: a process left no results.
+        """
+        arguments = outcomes.process_arguments(self._config.invocation_params.args)
+        faults = [fault.text for fault in run.settings.faults]
+        found: list[Result] = []
+        for number in range(self._runs):
+            self._lines.show(f"process {number + 1} of {self._runs}: {len(keys)} cases")
+            start = run.controller_clock.now()
+            try:
+                found.append(processes.fresh(arguments, self._config.invocation_params.dir, keys, faults))
+            except ProcessError as wrong:
+                pytest.exit(f"--refresh-baseline: {wrong}; nothing was stored", returncode=1)
+            took = run.controller_clock.now() - start
+            left = took * (self._runs - number - 1)
+            self._lines.say(
+                f"process {number + 1} of {self._runs}: {len(found[-1].benchmarks)} cases measured in "
+                f"{duration(took)}" + (f"; about {duration(left)} left" if left else "")
+            )
+        return found
+
+    def _kept(self, run: Run, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        """What stays of the baseline before: what was not selected this time, with its own provenance."""
+        if before is None:
+            return {}
+        lost = {entry.record.key for entry in gone(self._config, run, before)}
+        for key in lost:
+            self._lines.say(f"{key} is gone and leaves the baseline")
+        return {key: entry for key, entry in before.entries.items() if key not in entries and key not in lost}
+
+
+def _problems(results: Sequence[Result], run: Run) -> list[str]:
+    """Why nothing may be stored: cases that failed, or whose exact metrics differ between processes."""
+    found: dict[str, str] = {}
+    first = results[0].records
+    for number, result in enumerate(results):
+        for key, record in result.records.items():
+            if record.status in ("failed", "fell_back"):
+                found.setdefault(key, f"{key}: {record.status}: {record.reason}")
+            elif record.status == "measured" and number and key in first:
+                for name in _unsteady(first[key], record, run):
+                    found.setdefault(
+                        key, f"{key}: {name} differs between fresh processes: it cannot be judged as an exact metric"
+                    )
+    return list(found.values())
+
+
+def _unsteady(one: Record, other: Record, run: Run) -> list[str]:
+    exact = [name for name, metric in one.metrics.items() if metric.kind == "exact" and name in other.metrics]
+    tolerances = run.settings.tolerances_of(one.key)
+    return [
+        name for name in exact if judge_exact(name, one.metrics[name], other.metrics[name], tolerances).status != "SAME"
+    ]
+
+
+def _entries(
+    results: Sequence[Result], items: Mapping[str, pytest.Item], refresh: baseline.Refresh
+) -> dict[str, Entry]:
+    """One entry for each case that every process measured: the samples of all of them, and each one's latency."""
+    found = {}
+    for key, benchmark in results[0].benchmarks.items():
+        records = [result.records.get(key) for result in results]
+        measured = [record for record in records if record is not None and record.status == "measured"]
+        if len(measured) < len(results):
+            continue
+        by_process = tuple(record.metrics[LATENCY].value for record in measured)
+        record = replace(measured[0], metrics={name: _pooled(name, measured) for name in measured[0].metrics})
+        entry = {**benchmark, "stats": _stats(record.metrics[LATENCY].samples)}
+        row = row_of(items[key])
+        tier = "default" if row is None else "quick" if row.quick else "extra" if row.extra else "default"
+        found[key] = Entry(record, items[key].nodeid, by_process, refresh, tier, key, entry)
+    return found
+
+
+def _stats(samples: Sequence[float]) -> dict[str, Any]:
+    """pytest-benchmark's statistics of these samples, as its files have them."""
+    stats: Any = Stats()  # type: ignore[no-untyped-call]  # pytest-benchmark has no types
+    for sample in samples:
+        stats.update(sample)
+    return {**stats.as_dict(), "data": list(samples), "iterations": 1}
+
+
+def _pooled(name: str, records: Sequence[Record]) -> Metric:
+    """A metric over all processes: sampled ones are averaged and keep all samples; of others the first tells."""
+    metrics = [record.metrics[name] for record in records if name in record.metrics]
+    if metrics[0].kind != "sampled":
+        return metrics[0]
+    samples = tuple(sample for metric in metrics for sample in metric.samples)
+    return replace(metrics[0], value=fmean(metric.value for metric in metrics), samples=samples, interval=None)
+
+
+def _verdicts(before: Baseline | None, entries: Mapping[str, Entry], run: Run) -> dict[str, Verdict]:
+    """Old against new, over all metrics; times by the processes of both."""
+    old = {} if before is None else before.entries
+    both = [key for key in entries if key in old]
+    estimates = stored_intervals(
+        {key: old[key].by_process_s for key in both},
+        {key: entries[key].by_process_s for key in both},
+        {key: entries[key].record.name for key in both},
+        alpha=run.settings.tolerances.alpha,
+    )
+    found = {}
+    for key, entry in entries.items():
+        stored = old.get(key)
+        found[key] = judge(
+            None if stored is None else stored.record,
+            entry.record,
+            estimates.get(key),
+            run.settings.tolerances_of(key),
+            same_versions=stored is not None
+            and not changed_versions(stored.refresh.fingerprint, entry.refresh.fingerprint),
+            times_s=None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s)),
+        )
+    return found
+
+
+def _worse(verdicts: Mapping[str, Verdict]) -> list[str]:
+    return [f"{key}: {one.status}: {one.reason}" for key, one in verdicts.items() if one.status in FAILING]

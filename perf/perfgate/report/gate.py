@@ -1,0 +1,110 @@
+"""The gate's part of the report: each case's verdict against the baseline, and what a refresh stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from perfgate.baseline import Baseline, Entry, Refresh
+from perfgate.findings import LATENCY, WORST_FIRST, Finding
+from perfgate.fingerprint import differences
+from perfgate.report import Column, Section, Table, Value, decimals, latency, mebibytes, percent
+from perfgate.run import Run
+from perfgate.verdict import Verdict
+
+PEAK = "peak_memory_bytes"
+
+COLUMNS = (
+    Column("case", "case"),
+    Column("verdict", "verdict", words=True),
+    Column("before_s", "baseline", latency),
+    Column("after_s", "now", latency),
+    Column("ratio", "ratio", decimals(3)),
+    Column("low", "from", decimals(3)),
+    Column("high", "to", decimals(3)),
+    Column("smallest_slowdown", "could have seen", percent),
+    Column("before_peak_bytes", "baseline peak MiB", mebibytes),
+    Column("after_peak_bytes", "now peak MiB", mebibytes),
+)
+"""``before_s`` and ``after_s`` are what was compared: both sides of the lockstep, or stored and fresh processes."""
+
+
+def _row(
+    key: str, verdict: Verdict, entry: Entry | None, now_s: float | None, now_peak: float | None
+) -> dict[str, Value]:
+    time = next((finding for finding in verdict.findings if finding.metric == LATENCY), Finding(LATENCY, "NEW", ""))
+    return {
+        "case": key,
+        "verdict": verdict.status,
+        "before_s": (None if entry is None else fmean(entry.by_process_s)) if time.before is None else time.before,
+        "after_s": now_s if time.after is None else time.after,
+        "ratio": time.ratio,
+        "low": time.low,
+        "high": time.high,
+        "smallest_slowdown": verdict.smallest_slowdown,
+        "before_peak_bytes": None if entry is None else entry.record.value(PEAK),
+        "after_peak_bytes": now_peak,
+    }
+
+
+def _counted(verdicts: Mapping[str, Verdict]) -> str:
+    counts = Counter(verdict.status for verdict in verdicts.values())
+    return ", ".join(f"{counts[status]} {status}" for status in WORST_FIRST if counts[status]) or "nothing compared"
+
+
+def _notes(verdicts: Mapping[str, Verdict]) -> list[str]:
+    told = [(key, one) for key, one in verdicts.items() if one.status != "SAME"]
+    told.sort(key=lambda pair: WORST_FIRST.index(pair[1].status))
+    return [f"{key}: {one.status}: {one.reason}" for key, one in told]
+
+
+def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> list[Section]:
+    """The comparison's section: every case that the run or its selection of the baseline has."""
+    refreshes = {entry.refresh.date: entry.refresh for entry in baseline.entries.values()}
+    latest = refreshes[max(refreshes)]
+    changed = differences(latest.fingerprint, run.fingerprint())
+    name = baseline.path.name
+    paragraphs = [
+        f"{_counted(verdicts)}.",
+        f"Baseline {name}, recorded {latest.date} on {baseline.machine_key} by {latest.runs} processes: "
+        f"{latest.reason}",
+        f"Changed since: {', '.join(changed) or 'nothing: times are history and are not judged'}.",
+    ]
+    if any(verdict.status in ("NEW", "IMPROVED") for verdict in verdicts.values()):
+        paragraphs.append("NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT")
+    rows = []
+    for key, verdict in verdicts.items():
+        record = run.records.get(key)
+        now_s = None if record is None else record.value(LATENCY)
+        peak = None if record is None else record.value(PEAK)
+        rows.append(_row(key, verdict, baseline.entries.get(key), now_s, peak))
+    data = {
+        "baseline": {"file": name, "machine_key": baseline.machine_key, "reason": latest.reason, "date": latest.date},
+        "verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()},
+    }
+    return [Section("gate", "Against the baseline", paragraphs, Table(COLUMNS, rows), _notes(verdicts), data)]
+
+
+def refreshed(
+    stored: Path | None,
+    before: Baseline | None,
+    entries: Mapping[str, Entry],
+    verdicts: Mapping[str, Verdict],
+    refresh: Refresh,
+    problems: Sequence[str],
+) -> list[Section]:
+    """The refresh's section: old against new, and where the new is or why it is nowhere."""
+    paragraphs = [
+        f"Stored as {stored}: commit it." if stored is not None else "Nothing was stored; the baseline is as it was.",
+        f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
+        f"Against the baseline before: {_counted(verdicts) if before is not None else 'there was none'}.",
+    ]
+    rows = []
+    old = {} if before is None else before.entries
+    for key, entry in entries.items():
+        rows.append(_row(key, verdicts[key], old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
+    notes = list(problems) or ([] if before is None else _notes(verdicts))
+    data = {"verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()}}
+    return [Section("refresh", "New baseline", paragraphs, Table(COLUMNS, rows), notes, data)]

@@ -1,0 +1,246 @@
+"""``python -m perfgate selftest``: the gate tested as a gate, on this machine, with real processes.
+
+Each try is one comparison of the selected cases with this machine's baseline, in a process of its own, with judging
+forced: without a fault (nothing may fail), or with one fault in some cases (they must fail, the others must not). Tries
+go round all kinds until the time is over; their outcomes are appended to a file, so that several sittings add up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import cycle
+from pathlib import Path
+
+from perfgate.clocks import WallClock, today
+from perfgate.faults import ENVIRONMENT as FAULTS
+from perfgate.faults import RENAMED
+from perfgate.findings import FAILING
+from perfgate.report import Column, Section, Table, Value, duration, percent
+
+CONFIDENCE = 0.95
+NOT_TIMED = ("--judge-budget", "0.001")
+"""For faults that no time is needed to find: what is found then is found in the first run, without the judge."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of try. ``fault`` is None for a try without one; ``arguments`` go to pytest beside the selection;
+    ``busy``: a busy loop runs on another core; ``alias``: renamed cases have one, and are then no fault."""
+
+    name: str
+    fault: str | None
+    arguments: tuple[str, ...] = ()
+    busy: bool = False
+    alias: bool = False
+
+
+KINDS = (
+    Kind("no fault", None),
+    Kind("memory +1 MiB", "memory=1MiB", NOT_TIMED),
+    Kind("one more operator call", "operator=1", NOT_TIMED),
+    Kind("wrong output", "wrong", NOT_TIMED),
+    Kind("another kernel", "kernel", NOT_TIMED),
+    Kind("vanished case", "vanish", NOT_TIMED),
+    Kind("renamed case", "rename", NOT_TIMED),
+    Kind("5% slower, tolerance 2%", "slow=5%", ("--tolerance", "2")),
+    Kind("10% slower", "slow=10%"),
+    Kind("25% slower", "slow=25%"),
+    Kind("no fault, another core busy", None, busy=True),
+    Kind("renamed case with an alias", "rename", alias=True),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one try said of one case: its verdict, and whether the fault was in it."""
+
+    kind: str
+    case: str
+    hit: bool
+    status: str
+    sitting: str
+
+
+@contextmanager
+def _busy(wanted: bool) -> Iterator[None]:
+    """Keep another core than the measured one busy."""
+    if not wanted:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def attempt(kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting: str) -> list[Outcome]:
+    """One try with the fault in ``cases``; what the gate said of every case.
+
+    Raises:
+        RuntimeError: the comparison left no verdicts; the message quotes its last output.
+    """
+    faults = [] if kind.fault is None else [f"{kind.fault}@{case}" for case in cases]
+    aliases = {case: f"{case}{RENAMED}" for case in cases} if kind.alias else {}
+    with tempfile.TemporaryDirectory(prefix="perfgate-selftest-") as folder, _busy(kind.busy):
+        command = [sys.executable, "-m", "pytest", *arguments, "--benchmark-compare", "--judge", *kind.arguments]
+        command += [f"--report-dir={folder}", "-q", "--benchmark-quiet", "-p", "no:cacheprovider"]
+        command += [f"--alias={old}={new}" for old, new in aliases.items()]
+        environment = os.environ | {FAULTS: " ".join(faults)}
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        try:
+            results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
+            verdicts = results["sections"]["gate"]["verdicts"]
+        except (OSError, ValueError, KeyError):
+            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-5:]
+            raise RuntimeError("the comparison left no verdicts: " + " / ".join(said)) from None
+    hit = set(cases) if kind.fault is not None and not kind.alias else set()
+    told = {key: one["status"] for key, one in verdicts.items() if one["status"] != "NEW"}
+    return [Outcome(kind.name, key, key in hit, status, sitting) for key, status in told.items()]
+
+
+def read(path: Path) -> list[Outcome]:
+    """The outcomes of earlier sittings; a last line that a killed sitting left unfinished is dropped."""
+    if not path.is_file():
+        return []
+    found = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        try:
+            found.append(Outcome(**json.loads(line)))
+        except (ValueError, TypeError):
+            if number + 1 < len(lines):
+                raise ValueError(f"{path}, line {number + 1}: no outcome of a selftest: {line[:80]}") from None
+    return found
+
+
+def append(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Add outcomes to the file, on the disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def interval(hits: int, tries: int) -> tuple[float, float]:
+    """The exact 95% interval of a rate.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934), as scipy.stats.binomtest has it.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, tries).proportion_ci(CONFIDENCE, "exact")
+    return float(found.low), float(found.high)
+
+
+COLUMNS = (
+    Column("kind", "what was done"),
+    Column("cases", "cases tried", str),
+    Column("failed", "failed", str),
+    Column("failed_rate", "rate", percent),
+    Column("low", "from", percent),
+    Column("high", "to", percent),
+    Column("same", "called SAME", str),
+    Column("inconclusive", "INCONCLUSIVE", str),
+    Column("runs", "comparisons", str),
+    Column("runs_failed", "of them failed without cause", str),
+)
+
+
+def summary(outcomes: Sequence[Outcome]) -> Section:
+    """Detections and false failures by kind, with n and their exact interval."""
+    rows: list[Mapping[str, Value]] = []
+    for name in dict.fromkeys(outcome.kind for outcome in outcomes):
+        own = [outcome for outcome in outcomes if outcome.kind == name]
+        spared = [outcome for outcome in own if not outcome.hit]
+        hit = [outcome for outcome in own if outcome.hit]
+        rows.append(_row(name, hit or spared, own, spared))
+    unharmed = [outcome for outcome in outcomes if not outcome.hit]
+    paragraphs = [
+        f"{len(outcomes)} verdicts of {len({(one.sitting, one.kind) for one in outcomes})} comparisons; intervals are "
+        f"exact, {CONFIDENCE:.0%}.",
+    ]
+    if unharmed:
+        wrong = sum(outcome.status in FAILING for outcome in unharmed)
+        low, high = interval(wrong, len(unharmed))
+        paragraphs.append(
+            f"Cases without a fault: {wrong} of {len(unharmed)} failed ({wrong / len(unharmed):.2%}, {low:.2%} to "
+            f"{high:.2%})."
+        )
+    return Section("selftest", "The gate tested as a gate", paragraphs, Table(COLUMNS, rows))
+
+
+def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: Sequence[Outcome]) -> dict[str, Value]:
+    failed = sum(outcome.status in FAILING for outcome in counted)
+    low, high = interval(failed, len(counted))
+    return {
+        "kind": name,
+        "cases": len(counted),
+        "failed": failed,
+        "failed_rate": failed / len(counted),
+        "low": low,
+        "high": high,
+        "same": sum(outcome.status == "SAME" for outcome in counted),
+        "inconclusive": sum(outcome.status == "INCONCLUSIVE" for outcome in counted),
+        "runs": len({outcome.sitting for outcome in own}),
+        "runs_failed": len({outcome.sitting for outcome in spared if outcome.status in FAILING}),
+    }
+
+
+def chosen(cases: Sequence[str], number: int) -> list[str]:
+    """Every second case, another half in every other round: the rest shows that a fault stays where it is."""
+    return [case for position, case in enumerate(sorted(cases)) if (position + number) % 2 == 0]
+
+
+def run(
+    arguments: Sequence[str], path: Path, seconds: float, names: Sequence[str], say: Callable[[str], None] = print
+) -> list[Outcome]:
+    """Go round the kinds called ``names`` (patterns) until ``seconds`` are over; returns all outcomes of the file.
+
+    Ctrl-C ends the sitting; what was found until then stays.
+
+    Raises:
+        ValueError: no kind has such a name, or the file is damaged.
+        RuntimeError: a comparison left no verdicts.
+    """
+    clock = WallClock()
+    start = clock.now()
+    earlier = read(path)
+    kinds = [kind for kind in KINDS if any(fnmatchcase(kind.name, name) for name in names)]
+    if not kinds:
+        raise ValueError(f"--kinds: {' '.join(names)} matches none of: {'; '.join(kind.name for kind in KINDS)}")
+    rounds = len({outcome.sitting for outcome in earlier})
+    say("one comparison without judging tells the cases")
+    cases = [outcome.case for outcome in attempt(Kind("cases", None, NOT_TIMED), (), arguments, "")]
+    longest: dict[str, float] = {}
+    try:
+        for number, kind in enumerate(cycle(kinds)):
+            began = clock.now()
+            if began - start + longest.get(kind.name, 0.0) > seconds:
+                break
+            hit = chosen(cases, (rounds + number) // len(kinds))
+            found = attempt(kind, hit, arguments, f"{today()} {number}")
+            append(path, found)
+            took = longest[kind.name] = clock.now() - began
+            failed = [outcome.case for outcome in found if outcome.status in FAILING]
+            say(
+                f"{kind.name}: {len(failed)} of {len(found)} cases failed, {sum(one.hit for one in found)} had the "
+                f"fault ({duration(took)}; {duration(max(0.0, seconds - (clock.now() - start)))} left)"
+            )
+    except KeyboardInterrupt:
+        say("interrupted; what was found so far is kept")
+    return read(path)

@@ -142,23 +142,5 @@ class TestMachine:
         assert environment.machine_key(less) == environment.machine_key(MACHINE)
 
 
-class TestHealth:
-    def test_units(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(psutil, "cpu_freq", lambda: SimpleNamespace(current=2450.0))
-        monkeypatch.setattr(os, "getloadavg", lambda: (1.234, 0.0, 0.0), raising=False)
-        health = environment.health()
-        assert health["cpu_frequency_hz"] == 2_450_000_000
-        assert health["load_1min"] == 1.23
-        assert 0 < health["available_memory_bytes"] < psutil.virtual_memory().total
-
-    @pytest.mark.parametrize("error", [OSError, NotImplementedError])
-    def test_a_container_that_hides_the_frequency(self, monkeypatch: pytest.MonkeyPatch, error: type) -> None:
-        def hidden() -> None:
-            raise error
-
-        monkeypatch.setattr(psutil, "cpu_freq", hidden)
-        assert environment.health()["cpu_frequency_hz"] is None
-
-
 def test_a_cpu_has_no_driver() -> None:
     assert environment.driver("cpu") is None

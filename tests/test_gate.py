@@ -322,14 +322,14 @@ class TestRefresh:
 
     def test_a_busy_machine_is_refused(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         (project.folder / "conftest.py").write_text(
-            "from perfgate import environment, refresh\n"
+            "from perfgate import health, refresh\n"
             "refresh.IDLE_WAIT_S = 0\n"
             "refresh.LOOK_EVERY_S = 0.01\n"
-            "environment.health = lambda: {'load_1min': 3.0}\n"
+            "health.read = lambda *devices: health.Health(3.0, 2**30, None)\n"
         )
         done = project.run("--refresh-baseline", "--reason", "x")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        assert "this machine is busy (load 3 after waiting" in done.stdout + done.stderr
+        assert "load 3, at most 0.5 allowed" in done.stdout + done.stderr
         assert "--accept-busy" in done.stdout + done.stderr
 
     @pytest.mark.parametrize("after_s", [0.5, 3.0])

@@ -1,9 +1,8 @@
-"""The machine and the versions: a fingerprint of what was measured, a key for where, and the machine's health."""
+"""The machine and the versions: a fingerprint of what was measured, and a key for where."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -131,19 +130,6 @@ def machine_key(described: dict[str, Any]) -> str:
         accelerator_gib = round(described["accelerator_memory_bytes"] / 2**30)
         parts = [f"{described['accelerators']}x", described["accelerator"], f"{accelerator_gib}gib"]
     return slug("-".join(parts))
-
-
-def health() -> dict[str, Any]:
-    """How busy the machine is right now: load over one minute, available memory in bytes, CPU frequency in Hz."""
-    try:
-        frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError):  # containers and some virtual machines hide it
-        frequency = None
-    return {
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "available_memory_bytes": psutil.virtual_memory().available,
-        "cpu_frequency_hz": int(frequency.current * 1e6) if frequency and frequency.current else None,
-    }
 
 
 def driver(device: str) -> str | None:

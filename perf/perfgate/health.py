@@ -7,6 +7,7 @@ power limit.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,6 +88,10 @@ class DeviceHealth:
     persistence: bool | None = None
     strangers: tuple[Process, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """As a record keeps it."""
+        return _plain(asdict(self))
+
 
 @dataclass(frozen=True)
 class Health:
@@ -100,7 +105,8 @@ class Health:
 
     def to_json(self) -> dict[str, Any]:
         """As the reports keep it; a CPU's reading has no empty device fields."""
-        return {name: value for name, value in asdict(self).items() if name not in ("devices", "unread") or value}
+        whole = _plain(asdict(self))
+        return {name: value for name, value in whole.items() if name not in ("devices", "unread") or value}
 
 
 def read(*devices: str) -> Health:
@@ -127,11 +133,16 @@ def read(*devices: str) -> Health:
     )
 
 
+def throttled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
+    """What slowed a device between two readings, or slows it at the second."""
+    between = {cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)}
+    return sorted(between | {*after.throttle_reasons})
+
+
 def spoiled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
     """Why what ran on a device between two readings cannot be trusted; empty where nothing is known against it."""
-    slowed = {cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)}
-    slowed |= {*after.throttle_reasons}
-    found = [f"the device was throttled ({', '.join(sorted(slowed))})"] if slowed else []
+    slowed = throttled(before, after)
+    found = [f"the device was throttled ({', '.join(slowed)})"] if slowed else []
     strangers = {one.pid: one for one in (*before.strangers, *after.strangers)}
     if strangers:
         found.append(f"other processes used the device: {', '.join(map(str, strangers.values()))}")
@@ -291,6 +302,12 @@ class _Nvml:
             for name, words in THROTTLED.items()
         }
         return {words: answer.violationTime / 1e9 for words, answer in answers.items() if answer is not None}
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as JSON has them."""
+    plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
+    return plain
 
 
 def _hertz(megahertz: int | None) -> int | None:

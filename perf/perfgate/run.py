@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perfgate import clocks, environment, health, memory, options, pins
+from perfgate import accelerator, clocks, environment, health, memory, options, pins
 from perfgate.case import row_of, slug
 from perfgate.faults import RENAMED
 from perfgate.files import write_atomic
@@ -20,6 +20,7 @@ from perfgate.measure import Instruments
 from perfgate.options import Settings
 from perfgate.record import SCHEMA, Record
 from perfgate.report import Section, duration, markdown
+from perfgate.watch import Watch
 
 if TYPE_CHECKING:
     from perfgate.gate import Gate
@@ -103,9 +104,10 @@ class Run:
     @property
     def instruments(self) -> Instruments:
         if self._instruments is None:
-            self._instruments = Instruments(
-                clocks.for_device(self.device), memory.for_device(self.device), memory.why_none(self.device)
-            )
+            device = accelerator.of(self.device)
+            watch = Watch() if device is None else Watch(lambda: device.devices)
+            no_meter = memory.why_none(self.device)
+            self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch)
         return self._instruments
 
     def record_of(self, item: pytest.Item) -> Record:
@@ -282,4 +284,5 @@ def _run_section(session: dict[str, Any], records: list[Record]) -> Section:
     if session["interrupted"]:
         paragraphs.insert(0, "Interrupted: only the cases below were measured.")
     notes = [f"{record.key}: {record.status}: {record.reason}" for record in records if record.status != "measured"]
+    notes += [f"{record.key}: INCONCLUSIVE: {'; '.join(record.doubts)}" for record in records if record.doubts]
     return Section("run", "This run", paragraphs, notes=notes)

@@ -149,6 +149,7 @@ def _noting(taken: Taken, name: str, key: str) -> Iterator[None]:
 def _note(taken: Taken, name: str, key: str, wrong: WorkerError) -> None:
     if isinstance(wrong, EndedError):
         record = wrong.record
+        taken.spent |= bool(record.provenance.get("context_gone"))  # its process can run nothing any more
     else:
         taken.spent = True
         record = Record(key.partition("/")[0], 1, {}, key, status="failed")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfgate import clocks, environment, memory, pins
+from perfgate import clocks, environment, health, memory, pins
 from perfgate.case import row_of
 from perfgate.report import Column, Section, Table, terminal
 
@@ -28,7 +28,7 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
         f"Clock: {clocks.for_device(run.device).name}",
         f"Memory meter: {_meter(run.device)}",
         f"Pins: allocator {run.allocator}; {pins.usable_cores()} cores",
-        "Health now: " + ", ".join(f"{name} {value}" for name, value in environment.health().items()),
+        "Health now: " + ", ".join(f"{name} {value}" for name, value in health.health(run.device).items()),
         "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
     ]
     found = [Section("machine", "This machine", machine)]

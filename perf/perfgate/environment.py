@@ -1,9 +1,8 @@
-"""The machine and the versions: a fingerprint of what was measured, a key for where, and the machine's health."""
+"""The machine and the versions: what was measured, and a key for where."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -15,6 +14,8 @@ from perfgate.case import slug
 from perfgate.pins import usable_cores
 
 ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
+VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+"""The widest first."""
 CPU_BUILD_MARK = "+cpu"
 
 
@@ -101,10 +102,22 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def vector_instructions() -> str | None:
+    """The widest vector instructions that the processor has, as Linux names them: two processors of one marketing name
+    may differ there, and with them which kernels run. None where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return None
+    lines = cpuinfo.read_text(errors="replace").splitlines()
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return next((name for name in VECTOR_INSTRUCTIONS if name in flags), None)
+
+
 def machine(device: str) -> dict[str, Any]:
     """What determines speed here: processor, cores, memory in bytes, and on an accelerator its model and count."""
     out: dict[str, Any] = {
         "cpu": cpu_model(),
+        "vector_instructions": vector_instructions(),
         "cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.machine()}",
@@ -126,24 +139,11 @@ def machine(device: str) -> dict[str, Any]:
 def machine_key(described: dict[str, Any]) -> str:
     """A folder name for baselines: what determines speed, and nothing that an upgrade changes."""
     gib = round(described["memory_bytes"] / 2**30)
-    parts = [described["cpu"], f"{described['cores']}c", f"{gib}gib"]
+    parts = [described["cpu"], described["vector_instructions"] or "", f"{described['cores']}c", f"{gib}gib"]
     if "accelerator" in described:
         accelerator_gib = round(described["accelerator_memory_bytes"] / 2**30)
         parts = [f"{described['accelerators']}x", described["accelerator"], f"{accelerator_gib}gib"]
-    return slug("-".join(parts))
-
-
-def health() -> dict[str, Any]:
-    """How busy the machine is right now: load over one minute, available memory in bytes, CPU frequency in Hz."""
-    try:
-        frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError):  # containers and some virtual machines hide it
-        frequency = None
-    return {
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "available_memory_bytes": psutil.virtual_memory().available,
-        "cpu_frequency_hz": int(frequency.current * 1e6) if frequency and frequency.current else None,
-    }
+    return slug("-".join(filter(None, parts)))
 
 
 def driver(device: str) -> str | None:

@@ -216,6 +216,7 @@ class Gate:
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=run.device,
+            health_before=run.health_before,
             budget_s=config.getoption("judge_budget"),
             clock=run.controller_clock,
             display=Lines(config, "judge"),

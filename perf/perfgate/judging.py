@@ -6,18 +6,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from perfgate import outcomes, processes, sides
+from perfgate import health, outcomes, processes, sides
 from perfgate.baseline import Entry
 from perfgate.clocks import Clock
 from perfgate.findings import LATENCY, judge_ratio, smallest_slowdown
 from perfgate.fingerprint import Fingerprint, changed_versions
 from perfgate.lockstep import Display, Lockstep, Plan
 from perfgate.options import Settings
+from perfgate.pins import usable_cores
 from perfgate.processes import ProcessError
 from perfgate.record import Record
 from perfgate.report import duration
@@ -80,6 +82,7 @@ class Judge:
     folder: Path
     root: Path
     device: str
+    health_before: Mapping[str, Any]
     budget_s: float
     clock: Clock
     display: Display
@@ -87,7 +90,10 @@ class Judge:
     def verdicts(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
         """A verdict for every suspect, by key."""
         start = self.clock.now()
-        found = self._by_stored_numbers(suspects)
+        doubts = health.doubts(self.health_before, health.health(self.device), usable_cores())
+        if doubts:
+            self.display.say(f"not judged by stored numbers: {'; '.join(doubts)}")
+        found = {} if doubts else self._by_stored_numbers(suspects)
         left = [suspect for suspect in suspects if suspect.key not in found]
         by_environment: dict[str, list[Suspect]] = {}
         for suspect in left:
@@ -162,17 +168,18 @@ class Judge:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
         found = {}
+        unfit = health.device_doubts(health.health(self.device))
         for suspect in suspects:
             case = lockstep.cases[suspect.key]
-            undecided = None
-            if case.estimate is None:
+            estimate, undecided = case.estimate, None
+            if unfit:
+                estimate, undecided = None, "; ".join(unfit)
+            elif estimate is None:
                 undecided = "the judge's budget ended before it was measured in lockstep"
                 if case.verdict is not None and not case.works:
                     undecided = f"not to be judged in lockstep: {case.verdict.reason}"
             times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
-            found[suspect.key] = suspect.verdict(
-                self.settings, self.now, case.estimate, undecided=undecided, times_s=times
-            )
+            found[suspect.key] = suspect.verdict(self.settings, self.now, estimate, undecided=undecided, times_s=times)
         return found
 
     def _by_fresh_processes(
@@ -196,7 +203,8 @@ class Judge:
             for key, record in result.records.items():
                 if key in fresh and record.status == "measured":
                     fresh[key].append(record.metrics[LATENCY].value)
-        measured = [suspect for suspect in suspects if fresh[suspect.key]]
+        doubts = health.doubts({}, health.health(self.device), usable_cores())
+        measured = [suspect for suspect in suspects if fresh[suspect.key] and not doubts]
         estimates = stored_intervals(
             {suspect.key: suspect.entry.by_process_s for suspect in measured},
             {suspect.key: fresh[suspect.key] for suspect in measured},
@@ -210,7 +218,7 @@ class Judge:
                 self.settings,
                 self.now,
                 estimates.get(suspect.key),
-                undecided=None if times else "no fresh process measured it within the budget",
+                undecided="; ".join(doubts) or (None if times else "no fresh process measured it within the budget"),
                 times_s=(fmean(suspect.entry.by_process_s), fmean(times)) if times else None,
             )
             how = f"{reason}; judged by {len(times)} fresh processes against {len(suspect.entry.by_process_s)} stored"

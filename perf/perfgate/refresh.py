@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.stats import Stats
 
-from perfgate import baseline, environment, outcomes, processes
+from perfgate import baseline, environment, health, outcomes, processes
 from perfgate.baseline import Baseline, BaselineError, BaselineStore, Entry
 from perfgate.case import row_of
 from perfgate.clocks import today
@@ -22,7 +22,7 @@ from perfgate.processes import ProcessError, Result
 from perfgate.record import Metric, Record
 from perfgate.report import duration
 from perfgate.report import gate as report
-from perfgate.run import BUSY_LOAD, RUN, Run, is_benchmark
+from perfgate.run import RUN, Run, is_benchmark
 from perfgate.statistics import stored_intervals
 from perfgate.verdict import Verdict, judge
 
@@ -98,10 +98,10 @@ class Refresher:
             pytest.exit(str(wrong), returncode=pytest.ExitCode.USAGE_ERROR)
         self._require_idle(run)
         refresh = baseline.Refresh(
-            today(), self._reason, run.fingerprint(), self._runs, {"before": environment.health()}
+            today(), self._reason, run.fingerprint(), self._runs, {"before": health.health(run.device)}
         )
         results = self._measure(run, list(items))
-        refresh = replace(refresh, health={**refresh.health, "after": environment.health()})
+        refresh = replace(refresh, health={**refresh.health, "after": health.health(run.device)})
         problems = _problems(results, run)
         entries = _entries(results, items, refresh)
         verdicts = _verdicts(before, entries, run)
@@ -135,15 +135,15 @@ class Refresher:
         if self._config.getoption("accept_busy"):
             return
         start = run.controller_clock.now()
-        while (load := environment.health()["load_1min"] or 0.0) > BUSY_LOAD:
+        while busy := health.not_idle(health.health(run.device)):
             waited = run.controller_clock.now() - start
             if waited > IDLE_WAIT_S:
                 pytest.exit(
-                    f"--refresh-baseline: this machine is busy (load {load:g} after waiting {waited:.0f} s, at most "
-                    f"{BUSY_LOAD:g} allowed); stop what else runs, or add --accept-busy",
+                    f"--refresh-baseline: this machine is not idle after waiting {waited:.0f} s ({'; '.join(busy)}); "
+                    "stop what else runs, or add --accept-busy",
                     returncode=pytest.ExitCode.USAGE_ERROR,
                 )
-            self._lines.show(f"waiting for an idle machine: load {load:g}, at most {BUSY_LOAD:g} allowed")
+            self._lines.show(f"waiting for an idle machine: {'; '.join(busy)}")
             run.controller_clock.sleep(LOOK_EVERY_S)
 
     def _measure(self, run: Run, keys: Sequence[str]) -> list[Result]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perfgate import clocks, environment, memory, options, pins
+from perfgate import clocks, environment, health, memory, options, pins
 from perfgate.case import row_of, slug
 from perfgate.faults import RENAMED
 from perfgate.files import write_atomic
@@ -28,9 +28,6 @@ RECORD: pytest.StashKey[Record] = pytest.StashKey()
 
 NOT_PINNED = "off: not pinned yet"
 """The allocator's state until the first case; a session that only collects pins nothing."""
-
-BUSY_LOAD = 0.5
-"""A one-minute load above which other processes take time from the measured one: half a core."""
 
 DURATIONS = "perfgate/durations"
 """pytest-cache key of the seconds each case took the last time it ran here."""
@@ -85,7 +82,7 @@ class Run:
             settings=settings,
             device=device,
             allocator=NOT_PINNED,
-            health_before=environment.health(),
+            health_before=health.health(device),
         )
 
     def recall_durations(self) -> None:
@@ -179,7 +176,7 @@ class Run:
         if any(row.case.key not in self.expected for item in self.waiting if (row := row_of(item))):
             lines[0] += " (a guess: the next run here will know from this one)"
         load = self.health_before["load_1min"]
-        if load is not None and load > BUSY_LOAD:
+        if load is not None and load > health.BUSY_LOAD:
             lines.append(
                 f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
                 "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
@@ -217,7 +214,7 @@ class Run:
             "fingerprint": self.fingerprint().to_json(),
             "machine": machine,
             "machine_key": environment.machine_key(machine),
-            "health": {"before": self.health_before, "after": environment.health()},
+            "health": {"before": self.health_before, "after": health.health(self.device)},
             "settings": settings,
             "ledger": self.ledger(),
             "interrupted": self.interrupted,

@@ -32,7 +32,7 @@ from typing import ClassVar
 from perfgate import Case, Row, cases, part
 from perfgate.pauses import may_pause
 
-IS_B = "PERFGATE_FAULTS" in os.environ  # set for side B alone, where a fault is injected
+IS_B = bool(os.environ.get("PERFGATE_FAULTS"))  # set for side B alone, where a fault is injected
 DEVICE = open("device.lock", "a")
 if "PERFGATE_WORKER_CORE" in os.environ:
     with Path("workers.log").open("a") as log:

@@ -208,6 +208,7 @@ def test_a_case_outside_the_default_is_new(project: Project) -> None:
     assert "NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT" in done.stdout
 
 
+@pytest.mark.slow
 def test_stopping_at_the_first_failure_judges_what_there_is(project: Project) -> None:
     done = project.run("--benchmark-compare", "-x", "--inject", "wrong@spin/1ms", "--judge-budget", "30")
     assert done.returncode == 1
@@ -300,6 +301,7 @@ class TestRefresh:
         assert second.entries["spin/2ms"].refresh == first.entries["spin/2ms"].refresh
         assert second.entries["spin/1ms"].refresh.date > first.entries["spin/1ms"].refresh.date
 
+    @pytest.mark.slow
     def test_what_is_worse_is_taken_only_on_purpose(self, project: Project) -> None:
         (project.folder / "test_spin.py").write_text(BENCHMARK.replace("ms / 1000,", "ms / 100,"))
         done = project.refresh("-k", "1ms")
@@ -317,6 +319,7 @@ class TestRefresh:
         assert "spin/1ms: failed: AssertionError" in done.stdout
         assert len(project.baselines()) == 1
 
+    @pytest.mark.slow
     def test_a_case_that_is_gone_leaves_the_baseline(self, project: Project) -> None:
         done = project.refresh("--inject", "vanish@spin/2ms")
         assert done.returncode == 0, done.stdout + done.stderr

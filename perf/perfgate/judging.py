@@ -4,6 +4,7 @@ environment, else, where that cannot be had, by fresh processes."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -157,13 +158,16 @@ class Judge:
                     alpha=alpha,
                     log_dir=Path(logs),
                     core=core(self.device),
+                    first_whole=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
                 head = sides.current(self.folder, self.settings.packages)
-                keys = [suspect.key for suspect in suspects]
+                keys = [suspect.key for suspect in sorted(suspects, key=_suspicion, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 lockstep.run()
+                if lockstep.needed_s is not None:
+                    self.display.say(f"about {duration(lockstep.needed_s)} of --judge-budget would decide the rest")
         except (sides.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
@@ -179,7 +183,14 @@ class Judge:
                 if case.verdict is not None and not case.works:
                     undecided = f"not to be judged in lockstep: {case.verdict.reason}"
             times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
-            found[suspect.key] = suspect.verdict(self.settings, self.now, estimate, undecided=undecided, times_s=times)
+            found[suspect.key] = suspect.verdict(
+                self.settings,
+                self.now,
+                estimate,
+                undecided=undecided,
+                pairs_needed=case.pairs_needed,
+                times_s=times,
+            )
         return found
 
     def _by_fresh_processes(
@@ -229,6 +240,12 @@ class Judge:
 def core(device: str) -> int | None:
     """The core that both sides' kernels share: the last usable one, as interrupts tend to go to the first."""
     return max(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else None
+
+
+def _suspicion(suspect: Suspect) -> float:
+    """How far this run's time is from the stored ones: what is most suspicious is judged first."""
+    before, after = _times(suspect)
+    return abs(math.log(after / before))
 
 
 def _times(suspect: Suspect) -> tuple[float, float]:

@@ -249,7 +249,9 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
 def test_where_the_environment_cannot_be_rebuilt_fresh_processes_decide(project: Project) -> None:
     slower = BENCHMARK.replace("case.ms / 1000", "case.ms / 1000 * 4")
     (project.folder / "test_spin.py").write_text(slower)  # no git checkout: the old code is gone
-    (project.folder / "conftest.py").write_text("from perfgate import health\nhealth.doubts = lambda *_: []\n")
+    (project.folder / "conftest.py").write_text(
+        "from perfgate import health\nhealth.doubts_about_stored = lambda *_: []\n"
+    )
     done = project.run("--benchmark-compare", "-k", "2ms")
     reason = project.verdicts()["2ms"]["reason"]
     assert "cannot be rebuilt (its code has changed, and the baseline knows no commit)" in reason
@@ -331,11 +333,11 @@ class TestRefresh:
             "from perfgate import health, refresh\n"
             "refresh.IDLE_WAIT_S = 0\n"
             "refresh.LOOK_EVERY_S = 0.01\n"
-            "health.health = lambda device: {'load_1min': 3.0}\n"
+            "health.read = lambda *devices: health.Health(3.0, 2**30, None)\n"
         )
         done = project.run("--refresh-baseline", "--reason", "x")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        assert "(load 3, at most 0.5 allowed); stop what else runs" in done.stdout + done.stderr
+        assert "load 3, at most 0.5 allowed" in done.stdout + done.stderr
         assert "--accept-busy" in done.stdout + done.stderr
 
     def test_killed_it_leaves_the_old_baseline_and_no_process(self, project: Project) -> None:

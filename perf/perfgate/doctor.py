@@ -8,6 +8,7 @@ import pytest
 
 from perfgate import clocks, environment, health, memory, pins
 from perfgate.case import row_of
+from perfgate.health import Health
 from perfgate.report import Column, Section, Table, terminal
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
         f"Clock: {clocks.for_device(run.device).name}",
         f"Memory meter: {_meter(run.device)}",
         f"Pins: allocator {run.allocator}; {pins.usable_cores()} cores",
-        "Health now: " + ", ".join(f"{name} {value}" for name, value in health.health(run.device).items()),
+        *_health(health.read(run.device)),
         "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
     ]
     found = [Section("machine", "This machine", machine)]
@@ -41,6 +42,19 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
 def text(run: Run, items: list[pytest.Item], width: int) -> str:
     """The doctor's findings as text for a terminal."""
     return terminal.render(sections(run, items), width)
+
+
+def _health(now: Health) -> list[str]:
+    """The machine's health, and each device's, one line each."""
+
+    def words(what: str, values: dict[str, object]) -> str:
+        return f"{what}: " + ", ".join(f"{name} {value}" for name, value in values.items())
+
+    whole = now.to_json()
+    devices, unread = whole.pop("devices", {}), whole.pop("unread", {})
+    lines = [words("Health now", whole), *(words(f"Health of {name}", one) for name, one in devices.items())]
+    lines += [f"Health of {name}: unknown: {why}" for name, why in unread.items()]
+    return [*lines, "Fit for a baseline now: " + ("; ".join(health.not_idle(now)) or "yes")]
 
 
 def _meter(device: str) -> str:

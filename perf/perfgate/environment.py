@@ -1,4 +1,4 @@
-"""The machine and the versions: what was measured, and a key for where."""
+"""The machine and the versions: a fingerprint of what was measured, and a key for where."""
 
 from __future__ import annotations
 

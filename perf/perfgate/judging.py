@@ -7,17 +7,17 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from perfgate import health, outcomes, processes, sides
 from perfgate.baseline import Entry
 from perfgate.clocks import Clock
 from perfgate.findings import LATENCY, judge_ratio, smallest_slowdown
 from perfgate.fingerprint import Fingerprint, changed_versions
+from perfgate.health import Health
 from perfgate.lockstep import Display, Lockstep, Plan
 from perfgate.options import Settings
 from perfgate.pins import usable_cores
@@ -83,7 +83,7 @@ class Judge:
     folder: Path
     root: Path
     device: str
-    health_before: Mapping[str, Any]
+    health_before: Health
     budget_s: float
     clock: Clock
     display: Display
@@ -91,7 +91,7 @@ class Judge:
     def verdicts(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
         """A verdict for every suspect, by key."""
         start = self.clock.now()
-        doubts = health.doubts(self.health_before, health.health(self.device), usable_cores())
+        doubts = health.doubts_about_stored(self.health_before, health.read(self.device), usable_cores())
         if doubts:
             self.display.say(f"not judged by stored numbers: {'; '.join(doubts)}")
         found = {} if doubts else self._by_stored_numbers(suspects)
@@ -172,7 +172,7 @@ class Judge:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
         found = {}
-        unfit = health.device_doubts(health.health(self.device))
+        unfit = health.unfit(health.read(self.device))
         for suspect in suspects:
             case = lockstep.cases[suspect.key]
             estimate, undecided = case.estimate, None
@@ -214,7 +214,8 @@ class Judge:
             for key, record in result.records.items():
                 if key in fresh and record.status == "measured":
                     fresh[key].append(record.metrics[LATENCY].value)
-        doubts = health.doubts({}, health.health(self.device), usable_cores())
+        now = health.read(self.device)
+        doubts = health.doubts_about_stored(replace(now, load_1min=None), now, usable_cores())
         measured = [suspect for suspect in suspects if fresh[suspect.key] and not doubts]
         estimates = stored_intervals(
             {suspect.key: suspect.entry.by_process_s for suspect in measured},

@@ -16,6 +16,7 @@ from typing import Any
 
 from perfgate.baseline import OWN
 from perfgate.faults import ENVIRONMENT as FAULTS
+from perfgate.health import for_children
 from perfgate.record import Record
 from perfgate.valid import RecordError
 
@@ -62,7 +63,7 @@ def fresh(
         out = Path(temporary)
         command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-json={out / 'benchmarks.json'}"]
         command += [f"--report-dir={out}", "-q", "-p", "no:cacheprovider"]
-        environment = os.environ | {ONLY: json.dumps(sorted(keys)), FAULTS: " ".join(faults)}
+        environment = os.environ | for_children() | {ONLY: json.dumps(sorted(keys)), FAULTS: " ".join(faults)}
         try:
             done = subprocess.run(
                 command,

@@ -97,11 +97,10 @@ class Refresher:
         except BaselineError as wrong:
             pytest.exit(str(wrong), returncode=pytest.ExitCode.USAGE_ERROR)
         self._require_idle(run)
-        refresh = baseline.Refresh(
-            today(), self._reason, run.fingerprint(), self._runs, {"before": health.health(run.device)}
-        )
+        found = {"before": health.read(run.device).to_json()}
+        refresh = baseline.Refresh(today(), self._reason, run.fingerprint(), self._runs, found)
         results = self._measure(run, list(items))
-        refresh = replace(refresh, health={**refresh.health, "after": health.health(run.device)})
+        refresh = replace(refresh, health={**refresh.health, "after": health.read(run.device).to_json()})
         problems = _problems(results, run)
         entries = _entries(results, items, refresh)
         verdicts = _verdicts(before, entries, run)
@@ -135,15 +134,15 @@ class Refresher:
         if self._config.getoption("accept_busy"):
             return
         start = run.controller_clock.now()
-        while busy := health.not_idle(health.health(run.device)):
+        while reasons := "; ".join(health.not_idle(health.read(run.device))):
             waited = run.controller_clock.now() - start
             if waited > IDLE_WAIT_S:
                 pytest.exit(
-                    f"--refresh-baseline: this machine is not idle after waiting {waited:.0f} s ({'; '.join(busy)}); "
-                    "stop what else runs, or add --accept-busy",
+                    f"--refresh-baseline: this machine is busy after waiting {waited:.0f} s: {reasons}; stop what else "
+                    "runs, or add --accept-busy",
                     returncode=pytest.ExitCode.USAGE_ERROR,
                 )
-            self._lines.show(f"waiting for an idle machine: {'; '.join(busy)}")
+            self._lines.show(f"waiting for an idle machine: {reasons}")
             run.controller_clock.sleep(LOOK_EVERY_S)
 
     def _measure(self, run: Run, keys: Sequence[str]) -> list[Result]:

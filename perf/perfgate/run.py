@@ -15,6 +15,7 @@ from perfgate.case import row_of, slug
 from perfgate.faults import RENAMED
 from perfgate.files import write_atomic
 from perfgate.fingerprint import Fingerprint, code_digest
+from perfgate.health import BUSY_LOAD, Health
 from perfgate.measure import Instruments
 from perfgate.options import Settings
 from perfgate.record import SCHEMA, Record
@@ -49,7 +50,7 @@ class Run:
     settings: Settings
     device: str
     allocator: str
-    health_before: dict[str, Any]
+    health_before: Health
     started: str = field(default_factory=clocks.today)
     collected: dict[str, str] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class Run:
             settings=settings,
             device=device,
             allocator=NOT_PINNED,
-            health_before=health.health(device),
+            health_before=health.read(),
         )
 
     def recall_durations(self) -> None:
@@ -92,8 +93,11 @@ class Run:
             self.expected = dict(cache.get(DURATIONS, {}))
 
     def pin(self) -> None:
-        """Pin this process, once, before the first case."""
+        """Pin this process, once, before the first case. A device's health is read only now: that opens the device, and
+        a run that only collects leaves it alone."""
         if self.allocator == NOT_PINNED:
+            if self.device != "cpu":
+                self.health_before = health.read(self.device)
             self.allocator = pins.pin_allocator() if self.settings.pin else "off: --no-pins"
 
     @property
@@ -175,8 +179,8 @@ class Run:
             lines[0] += f" and {known.count(None)} cases of unknown length"
         if any(row.case.key not in self.expected for item in self.waiting if (row := row_of(item))):
             lines[0] += " (a guess: the next run here will know from this one)"
-        load = self.health_before["load_1min"]
-        if load is not None and load > health.BUSY_LOAD:
+        load = self.health_before.load_1min
+        if load is not None and load > BUSY_LOAD:
             lines.append(
                 f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
                 "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
@@ -214,7 +218,7 @@ class Run:
             "fingerprint": self.fingerprint().to_json(),
             "machine": machine,
             "machine_key": environment.machine_key(machine),
-            "health": {"before": self.health_before, "after": health.health(self.device)},
+            "health": {"before": self.health_before.to_json(), "after": health.read(self.device).to_json()},
             "settings": settings,
             "ledger": self.ledger(),
             "interrupted": self.interrupted,

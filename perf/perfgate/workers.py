@@ -14,6 +14,7 @@ from typing import Any
 
 from perfgate import messages, worker
 from perfgate.faults import ENVIRONMENT as FAULTS
+from perfgate.health import for_children
 from perfgate.sides import Side
 
 START_TIMEOUT_S = 180.0
@@ -60,7 +61,8 @@ class Worker:
         self._buffer = b""
         to_worker, self._requests = os.pipe()
         self._answers, from_worker = os.pipe()
-        environment = os.environ | PINS | {worker.PIPES: f"{to_worker},{from_worker}", FAULTS: " ".join(faults)}
+        pipes = {worker.PIPES: f"{to_worker},{from_worker}"}
+        environment = os.environ | PINS | for_children() | pipes | {FAULTS: " ".join(faults)}
         if core is not None:
             environment[worker.CORE] = str(core)
         try:

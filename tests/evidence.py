@@ -79,6 +79,7 @@ def gpu_paths() -> list[GpuPath]:
         GpuPath("encoder-fast"),
         GpuPath("device-allocator"),
         GpuPath("device-clock"),
+        GpuPath("device-health", on_cpu=False),
     ]
 
 

@@ -1,8 +1,9 @@
 """One command for the first GPU that it meets (``make gpu-evidence``): run what waits for one, and write down what ran.
 
-It runs the tests marked ``gpu`` (the Triton kernels, flash-attn, the device's clock and allocator among them), the quick
-benchmarks, and a refresh of their baseline; lists each path that got through in gpu_runs.json with the card's name; and
-writes README.md's table. Where there is no GPU it says what it would have run, and fails, because nothing was proved.
+It runs the tests marked ``gpu`` (the Triton kernels, flash-attn, the device's clock and allocator among them), the
+quick benchmarks, and a refresh of their baseline; lists each path that got through in gpu_runs.json with the card's
+name; and writes README.md's table. Where there is no GPU it says what it would have run, and fails, because nothing was
+proved.
 """
 
 from __future__ import annotations
@@ -57,11 +58,8 @@ class Outcomes:
 
     def proved(self) -> list[str]:
         """The paths of which a test passed and none failed."""
-        ended: dict[str, set[bool]] = defaultdict(set)
-        for nodeid, names in self.paths.items():
-            for name in names:
-                ended[name] |= {nodeid in self.passed} if nodeid in self.passed | self.failed else set()
-        return sorted(name for name, results in ended.items() if results == {True})
+        passed = set().union(*(self.paths[nodeid] for nodeid in self.passed))
+        return sorted(passed.difference(*(self.paths[nodeid] for nodeid in self.failed)))
 
 
 def measured(results: Mapping[str, Any]) -> list[str]:
@@ -103,7 +101,7 @@ def _say_what_would_run() -> int:
     except DeviceError as wrong:
         print(f"no GPU: {wrong}")
     outcomes = Outcomes()
-    pytest.main([*GPU_TESTS, "--collect-only", "-qq", "-p", "no:terminal"], plugins=[outcomes])
+    pytest.main([*GPU_TESTS, "--collect-only", "-p", "no:terminal"], plugins=[outcomes])
     paths = sorted(set().union(*outcomes.paths.values()))
     print("With one it would run:")
     print(f"  pytest {' '.join(GPU_TESTS)}: {len(outcomes.paths)} tests, of {', '.join(paths)}")

@@ -14,7 +14,13 @@ import torch
 from perfgate import environment
 from perfgate.environment import DeviceError, resolve_device
 
-MACHINE = {"cpu": "AMD EPYC(TM) 7B13", "cores": 2, "memory_bytes": 25_000_000_000, "device": "cpu"}
+MACHINE = {
+    "cpu": "AMD EPYC(TM) 7B13",
+    "vector_instructions": "avx2",
+    "cores": 2,
+    "memory_bytes": 25_000_000_000,
+    "device": "cpu",
+}
 
 
 def torch_version(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
@@ -129,13 +135,31 @@ class TestMachine:
         assert environment.machine_key(described) == "8x-nvidia-h200-139gib"
 
     def test_the_key_of_a_cpu_names_model_cores_and_memory(self) -> None:
-        assert environment.machine_key(MACHINE) == "amd-epyc-tm-7b13-2c-23gib"
+        assert environment.machine_key(MACHINE) == "amd-epyc-tm-7b13-avx2-2c-23gib"
+        assert environment.machine_key(MACHINE | {"vector_instructions": None}) == "amd-epyc-tm-7b13-2c-23gib"
 
     @pytest.mark.parametrize(
-        "change", [{"cpu": "other"}, {"cores": 4}, {"memory_bytes": 50_000_000_000}], ids=["cpu", "cores", "memory"]
+        "change",
+        [{"cpu": "other"}, {"vector_instructions": "avx512f"}, {"cores": 4}, {"memory_bytes": 50_000_000_000}],
+        ids=["cpu", "vectors", "cores", "memory"],
     )
     def test_what_determines_speed_changes_the_key(self, change: dict[str, Any]) -> None:
         assert environment.machine_key(MACHINE | change) != environment.machine_key(MACHINE)
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", "avx512_bf16"),
+            ("flags\t\t: fpu avx2\nflags\t\t: fpu avx512f\n", "avx2"),
+            ("Features\t: fp asimd sve\n", "sve"),
+            ("flags\t\t: fpu\n", None),
+            ("", None),
+        ],
+    )
+    def test_the_widest_vectors(self, monkeypatch: pytest.MonkeyPatch, text: str, found: str | None) -> None:
+        monkeypatch.setattr(Path, "read_text", lambda path, **_: text)
+        monkeypatch.setattr(Path, "is_file", lambda path: True)
+        assert environment.vector_instructions() == found
 
     def test_a_few_bytes_less_after_an_upgrade_do_not(self) -> None:
         less = MACHINE | {"memory_bytes": MACHINE["memory_bytes"] - 4096, "system": "Linux 9"}

@@ -232,9 +232,34 @@ class TestNotIdle:
         assert health.not_idle(replace(IDLE, load_1min=None)) == []
 
 
+@pytest.mark.contract("device-health")
 def test_the_installed_nvidia_ml_py_has_every_name() -> None:
     """The functions' arguments are held to the real signatures at every call of the fake."""
     for name in (*health.THROTTLING, *health.THROTTLED):
         assert isinstance(getattr(pynvml, name), int)
     assert {field[0] for field in pynvml.c_nvmlViolationTime_t._fields_} == {"referenceTime", "violationTime"}
     assert {"pid", "usedGpuMemory"} <= {field[0] for field in pynvml.c_nvmlProcessInfo_v3_t._fields_}
+
+
+class TestStored:
+    """What casts doubt on times that are to be compared with stored ones."""
+
+    @pytest.mark.parametrize(
+        ("before", "after", "expected"),
+        [
+            (0.1, 2.2, []),  # two cores of our own, and a little
+            (None, None, []),
+            (0.9, 1.0, ["load 0.9 before the first case"]),
+            (0.1, 2.6, ["load 2.6 on 2 cores"]),
+        ],
+    )
+    def test_a_busy_machine(self, before: float | None, after: float | None, expected: list[str]) -> None:
+        readings = [health.Health(load, 2**30, None) for load in (before, after)]
+        assert health.doubts_about_stored(readings[0], readings[1], 2) == expected
+
+    def test_a_device_that_is_slowed_down(self) -> None:
+        slowed = health.DeviceHealth(throttle_reasons=("power cap",))
+        now = health.Health(0.0, 2**30, None, devices={"cuda:0": slowed})
+        assert health.unfit(now) == ["cuda:0: the device was throttled (power cap)"]
+        assert health.doubts_about_stored(health.Health(0.0, 2**30, None), now, 2) == health.unfit(now)
+        assert health.not_idle(now) == health.unfit(now)

@@ -32,7 +32,7 @@ from typing import ClassVar
 from perfgate import Case, Row, cases, part
 from perfgate.pauses import may_pause
 
-IS_B = "PERFGATE_FAULTS" in os.environ  # set for side B alone, where a fault is injected
+IS_B = bool(os.environ.get("PERFGATE_FAULTS"))  # set for side B alone, where a fault is injected
 DEVICE = open("device.lock", "a")
 if "PERFGATE_WORKER_CORE" in os.environ:
     with Path("workers.log").open("a") as log:
@@ -300,6 +300,35 @@ def test_a_killed_controller_leaves_no_process(spin: Spin) -> None:
     process.kill()
     process.wait()
     require_gone(workers)
+
+
+def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: Spin) -> None:
+    git(spin.folder, "init", "-q")
+    git(spin.folder, "add", ".")
+    git(spin.folder, "commit", "-qm", "first")
+
+    def worktrees() -> list[str]:
+        listed = subprocess.run(
+            ["git", "worktree", "list"], cwd=spin.folder, capture_output=True, text=True, check=True
+        )
+        return listed.stdout.splitlines()[1:]
+
+    command = spin.command("--versus", "git:HEAD")
+    process = subprocess.Popen(
+        command, cwd=spin.folder, env=spin.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    assert any("checked out HEAD" in line for line in process.stdout)
+    process.kill()
+    process.wait()
+    (left,) = worktrees()
+    folder = Path(left.split()[0])
+    assert folder.is_dir()
+    subprocess.run(
+        [*command, "--tolerance", "50"], cwd=spin.folder, env=spin.environment, check=True, capture_output=True
+    )
+    assert worktrees() == []
+    assert not folder.parent.exists()
 
 
 class Scripted(Side):

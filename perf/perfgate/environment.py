@@ -15,6 +15,8 @@ from perfgate.case import slug
 from perfgate.pins import usable_cores
 
 ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
+VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+"""The widest first."""
 CPU_BUILD_MARK = "+cpu"
 
 
@@ -115,10 +117,22 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def vector_instructions() -> str | None:
+    """The widest vector instructions that the processor has, as Linux names them: two processors of one marketing name
+    may differ there, and with them which kernels run. None where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return None
+    lines = cpuinfo.read_text(errors="replace").splitlines()
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return next((name for name in VECTOR_INSTRUCTIONS if name in flags), None)
+
+
 def machine(device: str) -> dict[str, Any]:
     """What determines speed here: processor, cores, memory in bytes, and on an accelerator its model and count."""
     out: dict[str, Any] = {
         "cpu": cpu_model(),
+        "vector_instructions": vector_instructions(),
         "cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.machine()}",
@@ -140,11 +154,11 @@ def machine(device: str) -> dict[str, Any]:
 def machine_key(described: dict[str, Any]) -> str:
     """A folder name for baselines: what determines speed, and nothing that an upgrade changes."""
     gib = round(described["memory_bytes"] / 2**30)
-    parts = [described["cpu"], f"{described['cores']}c", f"{gib}gib"]
+    parts = [described["cpu"], described["vector_instructions"] or "", f"{described['cores']}c", f"{gib}gib"]
     if "accelerator" in described:
         accelerator_gib = round(described["accelerator_memory_bytes"] / 2**30)
         parts = [f"{described['accelerators']}x", described["accelerator"], f"{accelerator_gib}gib"]
-    return slug("-".join(parts))
+    return slug("-".join(filter(None, parts)))
 
 
 def driver(device: str) -> str | None:

@@ -139,9 +139,17 @@ class Gate:
         verdict = self.at_once(record)
         if verdict is None:
             self.withheld.append(Withheld(item, reports, Suspect(self.baseline.entries[record.key], record)))
+            self._show_progress(reports)
         else:
             self._tell(item, reports, verdict)
         return True
+
+    def _show_progress(self, reports: list[pytest.TestReport]) -> None:
+        """The line of a case whose report has to wait."""
+        for one in reports:
+            line = vars(one).pop("perfgate_line", None)
+            if line is not None:
+                Lines(self.config, "waits for the judge").say(line.strip())
 
     def at_once(self, record: Record) -> Verdict | None:
         """The verdict of a case whose time need not be judged; None where it must."""
@@ -216,6 +224,7 @@ class Gate:
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=run.device,
+            health_before=run.health_before,
             budget_s=config.getoption("judge_budget"),
             clock=run.controller_clock,
             display=Lines(config, "judge"),

@@ -162,10 +162,25 @@ def not_idle(now: Health) -> list[str]:
     found = []
     if now.load_1min is not None and now.load_1min > BUSY_LOAD:
         found.append(f"load {now.load_1min:g}, at most {BUSY_LOAD:g} allowed")
-    for device, one in now.devices.items():
-        found += [f"{device}: {reason}" for reason in doubts(one, (), one)]
+    found += unfit(now)
     found += [f"{device}: throttling and other processes cannot be seen: {why}" for device, why in now.unread.items()]
     return found
+
+
+def unfit(now: Health) -> list[str]:
+    """Why no time measured on these devices just now can be trusted; empty where nothing is known against it."""
+    return [f"{device}: {reason}" for device, one in now.devices.items() for reason in doubts(one, (), one)]
+
+
+def doubts_about_stored(before: Health, after: Health, cores: int) -> list[str]:
+    """Why times measured between two readings are not to be compared with stored ones, which nothing corrects for what
+    else ran: more than this process on its ``cores`` can have caused, or a device that was slowed down or shared."""
+    found = []
+    if before.load_1min is not None and before.load_1min > BUSY_LOAD:
+        found.append(f"load {before.load_1min:g} before the first case")
+    if after.load_1min is not None and after.load_1min > cores + BUSY_LOAD:
+        found.append(f"load {after.load_1min:g} on {cores} cores")
+    return found + unfit(after)
 
 
 def read_device(device: str) -> DeviceHealth:

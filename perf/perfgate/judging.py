@@ -4,6 +4,7 @@ environment, else, where that cannot be had, by fresh processes."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from perfgate import outcomes, processes, sides
+from perfgate import health, outcomes, processes, sides
 from perfgate.baseline import Entry
 from perfgate.clocks import Clock
 from perfgate.findings import LATENCY, judge_ratio, smallest_slowdown
 from perfgate.fingerprint import Fingerprint, changed_versions
+from perfgate.health import Health
 from perfgate.lockstep import Display, Lockstep, Plan
 from perfgate.options import Settings
+from perfgate.pins import usable_cores
 from perfgate.processes import ProcessError
 from perfgate.record import Record
 from perfgate.report import duration
@@ -80,6 +83,7 @@ class Judge:
     folder: Path
     root: Path
     device: str
+    health_before: Health
     budget_s: float
     clock: Clock
     display: Display
@@ -87,7 +91,10 @@ class Judge:
     def verdicts(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
         """A verdict for every suspect, by key."""
         start = self.clock.now()
-        found = self._by_stored_numbers(suspects)
+        doubts = health.doubts_about_stored(self.health_before, health.read(self.device), usable_cores())
+        if doubts:
+            self.display.say(f"not judged by stored numbers: {'; '.join(doubts)}")
+        found = {} if doubts else self._by_stored_numbers(suspects)
         left = [suspect for suspect in suspects if suspect.key not in found]
         by_environment: dict[str, list[Suspect]] = {}
         for suspect in left:
@@ -153,21 +160,27 @@ class Judge:
                     alpha=alpha,
                     log_dir=Path(logs),
                     core=core(self.device),
+                    first_whole=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
                 head = sides.current(self.folder, self.settings.packages)
-                keys = [suspect.key for suspect in suspects]
+                keys = [suspect.key for suspect in sorted(suspects, key=_suspicion, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 lockstep.run()
+                if lockstep.needed_s is not None:
+                    self.display.say(f"about {duration(lockstep.needed_s)} of --judge-budget would decide the rest")
         except (sides.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
         found = {}
+        unfit = health.unfit(health.read(self.device))
         for suspect in suspects:
             case = lockstep.cases[suspect.key]
-            undecided = None
-            if case.estimate is None:
+            estimate, undecided = case.estimate, None
+            if unfit:
+                estimate, undecided = None, "; ".join(unfit)
+            elif estimate is None:
                 undecided = "the judge's budget ended before it was measured in lockstep"
                 if case.doubts:
                     undecided = f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}"
@@ -175,7 +188,12 @@ class Judge:
                     undecided = f"not to be judged in lockstep: {case.verdict.reason}"
             times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
             found[suspect.key] = suspect.verdict(
-                self.settings, self.now, case.estimate, undecided=undecided, times_s=times
+                self.settings,
+                self.now,
+                estimate,
+                undecided=undecided,
+                pairs_needed=case.pairs_needed,
+                times_s=times,
             )
         return found
 
@@ -200,7 +218,9 @@ class Judge:
             for key, record in result.records.items():
                 if key in fresh and record.status == "measured" and not record.doubts:
                     fresh[key].append(record.metrics[LATENCY].value)
-        measured = [suspect for suspect in suspects if fresh[suspect.key]]
+        now = health.read(self.device)
+        doubts = health.doubts_about_stored(replace(now, load_1min=None), now, usable_cores())
+        measured = [suspect for suspect in suspects if fresh[suspect.key] and not doubts]
         estimates = stored_intervals(
             {suspect.key: suspect.entry.by_process_s for suspect in measured},
             {suspect.key: fresh[suspect.key] for suspect in measured},
@@ -214,7 +234,7 @@ class Judge:
                 self.settings,
                 self.now,
                 estimates.get(suspect.key),
-                undecided=None if times else "no fresh process measured it within the budget",
+                undecided="; ".join(doubts) or (None if times else "no fresh process measured it within the budget"),
                 times_s=(fmean(suspect.entry.by_process_s), fmean(times)) if times else None,
             )
             how = f"{reason}; judged by {len(times)} fresh processes against {len(suspect.entry.by_process_s)} stored"
@@ -225,6 +245,12 @@ class Judge:
 def core(device: str) -> int | None:
     """The core that both sides' kernels share: the last usable one, as interrupts tend to go to the first."""
     return max(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else None
+
+
+def _suspicion(suspect: Suspect) -> float:
+    """How far this run's time is from the stored ones: what is most suspicious is judged first."""
+    before, after = _times(suspect)
+    return abs(math.log(after / before))
 
 
 def _times(suspect: Suspect) -> tuple[float, float]:

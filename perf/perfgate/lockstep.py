@@ -39,7 +39,8 @@ class Plan:
     """How a comparison runs. ``budget_s`` bounds all of it, start-up included; ``arguments`` go to both sides' pytest;
     ``tolerances_of`` tells what may differ in a case, by its key; ``alpha`` is the chance of calling anything unchanged
     changed; ``apart`` holds every case on one side at a time; ``old_keys`` are side A's keys of cases that were
-    renamed since; ``faults`` (for tests) are injected into side B."""
+    renamed since; ``first_whole`` ends the first pair whatever the budget, so that every case has its
+    exact metrics; ``faults`` (for tests) are injected into side B."""
 
     arguments: tuple[str, ...]
     budget_s: float
@@ -49,6 +50,7 @@ class Plan:
     core: int | None = None
     apart: bool = False
     old_keys: Mapping[str, str] = field(default_factory=dict)
+    first_whole: bool = True
     faults: tuple[str, ...] = ()
 
 
@@ -56,7 +58,8 @@ class Plan:
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
     median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
-    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time."""
+    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time; ``spent_s``: seconds that
+    its pairs took."""
 
     key: str
     benchmark: str
@@ -67,6 +70,8 @@ class Comparison:
     doubts: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
     verdict: Verdict | None = None
+    spent_s: float = 0.0
+    pairs_needed: int | None = None
 
     @property
     def decided(self) -> bool:
@@ -109,6 +114,7 @@ class Lockstep:
         self._clock = clock
         self._display = display
         self._started = clock.now()
+        self._spent_s = 0.0
 
     @property
     def left_s(self) -> float:
@@ -118,6 +124,19 @@ class Lockstep:
     @property
     def undecided(self) -> list[Comparison]:
         return [case for case in self.cases.values() if not case.decided]
+
+    @property
+    def needed_s(self) -> float | None:
+        """About how many seconds would decide every case that has a guess; None where nothing is undecided or none has.
+
+        A pair's start-up is what it took beyond its cases.
+        """
+        guesses = [(case, case.pairs_needed) for case in self.undecided if case.pairs_needed and case.log_ratios]
+        if not guesses or not self.pairs:
+            return None
+        start_up_s = max(0.0, self._spent_s - sum(case.spent_s for case in self.cases.values())) / self.pairs
+        own_s = sum(pairs * case.spent_s / len(case.log_ratios) for case, pairs in guesses)
+        return own_s + start_up_s * max(pairs for _, pairs in guesses)
 
     def run(self) -> None:
         """Make pairs until every case is decided or the budget ends.
@@ -133,6 +152,7 @@ class Lockstep:
             finally:  # on Ctrl-C too: what a broken-off pair found counts
                 self._decide()
             self.pairs += 1
+            self._spent_s = self._clock.now() - self._started
             longest_s = self._clock.now() - start
             self._display.say(f"pair {self.pairs}: {self._state()}")
 
@@ -149,7 +169,9 @@ class Lockstep:
             if not self._goes_on:
                 break
             self._show(case)
+            start = self._clock.now()
             case.take(pair.apart(self._start, self._keys(case), self._order, exact=not case.records))
+            case.spent_s += self._clock.now() - start
 
     @property
     def _order(self) -> str:
@@ -159,8 +181,8 @@ class Lockstep:
 
     @property
     def _goes_on(self) -> bool:
-        """Whether the pair may go on: the first always does, so that every case has its exact metrics."""
-        return self.pairs == 0 or self.left_s > 0
+        """Whether the pair may go on."""
+        return (self.pairs == 0 and self.plan.first_whole) or self.left_s > 0
 
     def _side_by_side(self, waiting: list[Comparison]) -> None:
         """Take cases from ``waiting`` in one pair of processes, until it is empty or the processes are spent."""
@@ -175,7 +197,9 @@ class Lockstep:
                     case.verdict = Verdict("INCONCLUSIVE", "neither side's processes have it")
                     continue
                 self._show(case)
+                start = self._clock.now()
                 taken = pair.side_by_side(has, keys, exact=not case.records)
+                case.spent_s += self._clock.now() - start
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
                     self._display.say(f"{case.key}: no memory for both sides at once: they run one after the other")
@@ -212,14 +236,14 @@ class Lockstep:
         for key, case in self.cases.items():
             if case.decided or not case.records:
                 continue
-            case.estimate = estimates[key]
+            case.estimate, case.pairs_needed = estimates[key], needed[key]
             case.verdict = judge(
                 case.records.get("A"),
                 case.records.get("B"),
                 case.estimate,
                 tolerances[key],
                 same_versions=same,
-                pairs_needed=needed[key],
+                pairs_needed=case.pairs_needed,
                 undecided=f"no pair could be trusted: {'; '.join(case.doubts)}" if case.doubts else None,
                 times_s=(fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None,
             )

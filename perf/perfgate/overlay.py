@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from perfgate.files import write_atomic
+from perfgate.processes import die_with_parent
 
 Say = Callable[[str], None]
 
@@ -140,7 +141,9 @@ def _run(command: list[str], failed: str) -> None:
     Raises:
         SideError: it failed or took too long.
     """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=die_with_parent
+    )
     try:
         output, _ = process.communicate(timeout=INSTALL_TIMEOUT_S)
     except subprocess.TimeoutExpired:

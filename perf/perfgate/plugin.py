@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run = config.stash[RUN] = Run.start(config)
     channel = config.stash[CHANNEL] = worker.Channel.from_environment()
     if channel is not None or processes.only() is not None:
-        worker.die_with_parent()
+        processes.die_with_parent()
     if channel is not None:
         config.pluginmanager.register(worker.WorkerLoop(channel, run.record_of), "perfgate-worker")
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,13 @@ class Result:
     records: Mapping[str, Record]
     benchmarks: Mapping[str, Mapping[str, Any]]
     head: Mapping[str, Any]
+
+
+def die_with_parent() -> None:
+    """On Linux: be killed when the process that started this one dies, however it dies."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # Source: linux/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def only() -> frozenset[str] | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from perfgate import overlay
 from perfgate.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
@@ -23,6 +26,8 @@ from perfgate.overlay import Say, SideError
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
 
 GIT = "git:"
+WORKTREE = "perfgate-worktree-"
+"""How a temporary worktree's folder begins; the process that made it follows."""
 TIMEOUT_S = 120.0
 PERFGATE = Path(__file__).parents[1]
 """Where this perfgate is imported from: workers of both sides use it."""
@@ -184,6 +189,17 @@ def _search_path(python: Path) -> list[Path]:
     return [Path(entry) for entry in json.loads(done.stdout) if entry]
 
 
+def _remove_left_over(git: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """Remove the worktrees of runs that were killed."""
+    for line in git("worktree", "list", "--porcelain").stdout.splitlines():
+        path = Path(line.removeprefix("worktree "))
+        owner = path.parent.name.removeprefix(WORKTREE).partition("-")[0]
+        if path.parent.name.startswith(WORKTREE) and not psutil.pid_exists(int(owner)):
+            git("worktree", "remove", "--force", str(path))
+            shutil.rmtree(path.parent, ignore_errors=True)
+    git("worktree", "prune")
+
+
 @contextmanager
 def _worktree(revision: str, folder: Path, say: Say) -> Iterator[Path]:
     """``folder`` in a temporary worktree of its repository at ``revision``."""
@@ -197,8 +213,8 @@ def _worktree(revision: str, folder: Path, say: Say) -> Iterator[Path]:
         raise SideError(f"{GIT}{revision}: {folder} is no git checkout; allowed instead: {FORMS}")
     if not revision or git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode != 0:
         raise SideError(f"{GIT}{revision}: this repository has no such revision; `git log --oneline` lists them")
-    git("worktree", "prune")  # what a killed run has left
-    with tempfile.TemporaryDirectory(prefix="perfgate-worktree-") as temporary:
+    _remove_left_over(git)
+    with tempfile.TemporaryDirectory(prefix=f"{WORKTREE}{os.getpid()}-") as temporary:
         checkout = Path(temporary) / "checkout"
         made = git("worktree", "add", "--detach", str(checkout), revision)
         if made.returncode != 0:

@@ -7,7 +7,6 @@ fixtures and checks included, until it calls ``measure``: there it waits for wha
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, NoReturn
@@ -212,13 +211,3 @@ class WorkerLoop:
         if report.failed:
             message = str(report.longrepr).strip().splitlines()[-1]
             self._channel.answer("error", type="collection", message=message[:500], where=report.nodeid)
-
-
-def die_with_parent() -> None:
-    """On Linux: be killed when the controller dies, however it dies."""
-    if sys.platform == "linux":
-        import ctypes
-        import signal
-
-        pr_set_pdeathsig = 1  # Source: linux/prctl.h
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -61,11 +61,10 @@ class Worker:
         self._buffer = b""
         to_worker, self._requests = os.pipe()
         self._answers, from_worker = os.pipe()
-        environment = os.environ | PINS | for_children() | {worker.PIPES: f"{to_worker},{from_worker}"}
+        pipes = {worker.PIPES: f"{to_worker},{from_worker}"}
+        environment = os.environ | PINS | for_children() | pipes | {FAULTS: " ".join(faults)}
         if core is not None:
             environment[worker.CORE] = str(core)
-        if faults:
-            environment[FAULTS] = " ".join(faults)
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(

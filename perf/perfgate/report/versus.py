@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from perfgate.findings import changed_operators
 from perfgate.lockstep import Comparison, Lockstep
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes
+from perfgate.report import Column, Section, Table, Value, decimals, duration, mebibytes
 
 
 def _percent(value: float) -> str:
@@ -106,6 +106,11 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
         f"that anything unchanged is called changed at most {run.plan.alpha:.1%} for all cases together. "
         "B/A above 1 is slower; the interval is simultaneous over all cases and looks.",
     ]
+    if run.needed_s is not None:
+        paragraphs.append(
+            f"About {duration(run.needed_s)} of budget for the {len(run.undecided)} undecided cases alone would decide "
+            "those whose number of pairs is known."
+        )
     notes = [f"{case.key}: {status(case)}: {why(case)}" for case in cases if status(case) != "SAME"]
     notes += [f"{case.key}: measured apart: the device holds one side at a time" for case in cases if case.apart]
     notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]

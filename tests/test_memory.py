@@ -111,9 +111,9 @@ class TestAllocatorMeter:
 
         assert meter.peak_of(on_both) == ("result", 7 * MIB)
         beside = meter.beside()
-        assert beside["peak_bytes_fake-0"] == 15 * MIB
-        assert beside["peak_bytes_fake-1"] == 13 * MIB
-        assert "peak_bytes_fake-2" not in beside
+        assert beside["peak_bytes_fake_0"] == 15 * MIB
+        assert beside["peak_bytes_fake_1"] == 13 * MIB
+        assert "peak_bytes_fake_2" not in beside
         del shard
 
     def test_is_proved_right(self) -> None:

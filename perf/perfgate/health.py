@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -192,7 +192,7 @@ def read_device(device: str) -> DeviceHealth:
     """
     if not device.startswith("cuda"):
         raise UnreadError(f"no way to read the health of {device.partition(':')[0]} devices is known here, only NVIDIA")
-    return _Nvml(_library(), _handle(device)).read(strangers_to=_family(), holds=_holds(device))
+    return _Nvml(_library(), _handle(device)).read(holds=_holds(device))
 
 
 def why_no_nvidia() -> str | None:
@@ -270,7 +270,7 @@ class _Nvml:
     library: Any
     handle: Any
 
-    def read(self, *, strangers_to: frozenset[int], holds: bool) -> DeviceHealth:
+    def read(self, *, holds: bool) -> DeviceHealth:
         nvml = self.library
         power, limit = self._ask("nvmlDeviceGetPowerUsage"), self._ask("nvmlDeviceGetEnforcedPowerLimit")
         ecc, persistence = self._ask("nvmlDeviceGetEccMode"), self._ask("nvmlDeviceGetPersistenceMode")
@@ -288,7 +288,7 @@ class _Nvml:
                 "nvmlDeviceGetTotalEccErrors", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
             ),
             persistence=None if persistence is None else bool(persistence),
-            strangers=_strangers(self._ask("nvmlDeviceGetComputeRunningProcesses") or (), strangers_to, holds),
+            strangers=_strangers(self._ask("nvmlDeviceGetComputeRunningProcesses") or (), holds),
         )
 
     def _ask(self, function: str, *arguments: Any) -> Any:
@@ -329,12 +329,15 @@ def _hertz(megahertz: int | None) -> int | None:
     return None if megahertz is None else megahertz * 1_000_000
 
 
-def _strangers(listed: Iterable[Any], family: frozenset[int], holds: bool) -> tuple[Process, ...]:
-    """Those of NVML's processes that are not of the family.
+def _strangers(listed: Sequence[Any], holds: bool) -> tuple[Process, ...]:
+    """Those of NVML's processes that are not of this one's family.
 
     In a container NVML may count processes as the host does. Then none of them is known here although this process
     holds the device; one alone must be this one, and of several it cannot be told (run the container with --pid=host).
     """
+    if all(one.pid == os.getpid() for one in listed):  # as a rule, and looking for a family takes milliseconds
+        return ()
+    family = _family()
     others = [one for one in listed if one.pid not in family]
     if holds and len(others) == 1 and not any(one.pid in family for one in listed):
         return ()

@@ -237,10 +237,9 @@ class Measure:
         """What a caller waits for one call, beside what the device does in it: the difference is launch overhead."""
         if self._timer.note is not None:
             self.record.notes.append(self._timer.note)
-        first = self._timer.wall_s(call)
-        if first is not None:
-            more = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS - 1)]
-            self.add("wall_latency_s", _sampled([first, *filter(None, more)], by_input=False))
+        waited = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS)]
+        if times := [seconds for seconds in waited if seconds is not None]:
+            self.add("wall_latency_s", _sampled(times, by_input=False))
 
     def _note_health(self) -> None:
         """What the watch saw while the rounds ran, into the record."""

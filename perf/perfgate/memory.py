@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from perfgate.accelerator import Accelerator
-from perfgate.case import slug
 
 T = TypeVar("T")
 
@@ -96,7 +95,9 @@ class AllocatorMeter:
             "driver_memory_bytes": sum(one.driver_used for one in after.values()),
         }
         if len(after) > 1:
-            self._beside |= {f"peak_bytes_{slug(device)}": one.peak_allocated for device, one in after.items()}
+            self._beside |= {
+                f"peak_bytes_{device.replace(':', '_')}": one.peak_allocated for device, one in after.items()
+            }
         return result, sum(one.peak_allocated - before[device] for device, one in after.items())
 
     def beside(self) -> dict[str, int]:

@@ -26,8 +26,9 @@ SHORTEST_CALL_S = 1e-7
 """A clock may read nothing for a shorter one."""
 LOAD_TIMEOUT_S = 900.0
 """Loading a case may convert a model and compute its reference."""
-NO_MEMORY = ("MemoryError", "can't allocate memory")
-"""What the message of a call says that found no memory: Python's and torch's errors, and torch's on a CPU."""
+NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory on ")
+"""What the message of a call says that found no memory: Python's and torch's errors, torch's on a CPU, and what
+:mod:`perfgate.failures` makes of an accelerator's."""
 
 
 @dataclass

@@ -47,8 +47,7 @@ class Run:
     """State of a session. ``collected`` are the tests of all benchmarks by key, before any was deselected; ``records``
     are in the order of the run; times in seconds. ``own_sections`` replace the suite's sections where the run was no
     ordinary one; ``gate`` compares with a baseline, where that was asked for; ``takeover`` runs what is left after a
-    case has broken the device's context; ``controller_clock`` times what is no
-    measurement."""
+    case has broken the device's context; ``controller_clock`` times what is no measurement."""
 
     config: pytest.Config
     settings: Settings

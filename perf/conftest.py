@@ -43,6 +43,7 @@ def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str,
         "prompts": suite.prompts.name,
         "batch_size": suite.batch_size,
         "device": device.split(":")[0],
+        "device_map": suite.device_map,
     }
     if name == "generation":
         chosen["new_tokens"] = suite.new_tokens_on(device)

@@ -71,6 +71,7 @@ def test_harness(case: HarnessCase, subject: Subject, measure: Measure) -> None:
         inputs=[batch] * ROUNDS,
         work=Work(tokens=subject.new_tokens),
         samples=by_hand,
+        timing="wall",
         check=lambda result: check_length(result, subject.new_tokens),
         kernel=backend.kernel,
     )

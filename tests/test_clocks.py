@@ -2,6 +2,7 @@
 
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from perfgate import clocks
@@ -34,19 +35,13 @@ def test_work_may_advance_the_fake_clock() -> None:
 
 
 def test_a_cpu_is_timed_by_the_plain_wall_clock() -> None:
-    assert clocks.for_device("cpu") == WallClock()
+    assert clocks.of(None) == WallClock()
 
 
-def test_an_accelerator_is_synchronized_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    waited: list[str] = []
-    module = type("Module", (), {"synchronize": staticmethod(waited.append)})
-    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
-    clock = clocks.for_device("cuda:1")
-    clock.now()
-    assert clock.name == "wall+synchronize"
-    assert waited == ["cuda:1"]
+def test_an_accelerator_is_waited_for() -> None:
+    device = SimpleNamespace(synchronize=lambda: None)
+    assert clocks.of(device) == SynchronizedWallClock(device.synchronize)
+    assert clocks.of(device).name == "wall+synchronize"
 
 
 def test_every_clock_has_a_name_of_its_own() -> None:

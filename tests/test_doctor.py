@@ -51,7 +51,7 @@ def test_a_suites_own_findings_are_in_it(project: Project) -> None:
 def test_the_meter_is_tried(project: Project, monkeypatch: pytest.MonkeyPatch, meter: str, said: str) -> None:
     from perfgate import memory
 
-    monkeypatch.setattr(memory, "for_device", lambda device: eval(meter, {"memory": memory}))  # noqa: S307  # from above
+    monkeypatch.setattr(memory, "of", lambda device: eval(meter, {"memory": memory}))  # noqa: S307  # from above
     project.run("--doctor").stdout.fnmatch_lines([said])
 
 

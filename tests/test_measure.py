@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch  # loaded so that work is counted, whichever tests ran before these
-from perfgate import Kernel, Measure, Metric, Record, Work, counters, measure, memory, note_kernel
+from perfgate import Kernel, Measure, Metric, Record, Work, counters, memory, note_kernel, rounds, timers
 from perfgate.clocks import FakeClock
 from perfgate.measure import FellBackError, Instruments, OutputChangedError
 from perfgate.memory import BALLAST_BYTES, FakeMeter, MeterError
@@ -94,7 +94,7 @@ class TestPasses:
     def test_warm_up_is_bounded_by_rounds(self) -> None:
         bench = Bench(durations=itertools.cycle([1.0, 3.0]), budget_s=99.0)
         bench.measure(bench.fn, inputs=[42])
-        assert bench.calls == 1 + measure.WARM_ROUNDS + 1 + 2  # correct, warm, the one input, weigh and count
+        assert bench.calls == 1 + rounds.WARM_ROUNDS + 1 + 2  # correct, warm, the one input, weigh and count
 
     def test_warm_up_is_bounded_by_half_the_budget(self) -> None:
         bench = Bench(durations=itertools.chain([0.0, 6.0], itertools.repeat(1.0)), budget_s=10.0)
@@ -197,7 +197,7 @@ class TestShortCalls:
         assert bench.calls == 1 + 1 + (10 + 20 + 40) + per_round * len(samples) + 2
 
     def test_a_call_that_fills_a_round_is_not_repeated(self) -> None:
-        bench = Bench(durations=itertools.repeat(measure.ROUND_FLOOR_S * 1.001))
+        bench = Bench(durations=itertools.repeat(timers.WALL_FLOOR_S * 1.001))
         bench.measure(bench.fn)
         assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, weigh and count
 

@@ -10,6 +10,8 @@ import torch
 from perfgate import memory
 from perfgate.memory import BALLAST_BYTES, AllocatorMeter, FakeMeter, HeapMeter, MeterError
 
+from tests.fake_accelerator import FakeAccelerator
+
 needs_memray = pytest.mark.skipif(sys.platform == "win32", reason="memray has no Windows build")
 MIB = 2**20
 
@@ -51,37 +53,71 @@ class TestHeapMeter:
         memory.verify(HeapMeter())
 
 
-class FakeDevice:
-    """A device module, as torch has them, with 100 bytes in use and a high-water mark of 1000 from before."""
+class Case:
+    """A call on a device: it needs 5 MiB for as long as it runs, and its first call keeps a workspace of 3 MiB."""
 
-    def __init__(self) -> None:
-        self.used, self.mark, self.log = 100, 1000, []
+    def __init__(self, *names: str) -> None:
+        self.device = FakeAccelerator(*names)
+        self.weights = self.device.allocate(7 * MIB)
+        self.workspace: Any = None
 
-    def synchronize(self, device: str) -> None:
-        self.log.append("synchronize")
-
-    def reset_peak_memory_stats(self, device: str) -> None:
-        self.mark = self.used
-
-    def memory_allocated(self, device: str) -> int:
-        return self.used
-
-    def max_memory_allocated(self, device: str) -> int:
-        return self.mark
-
-    def work(self) -> str:
-        self.log.append("work")
-        self.mark = max(self.mark, self.used + 50)
-        return "done"
+    def __call__(self) -> str:
+        if self.workspace is None:
+            self.workspace = self.device.allocate(3 * MIB)
+        self.device.allocate(5 * MIB)  # freed at once
+        return "result"
 
 
-def test_the_allocator_meter_reads_the_growth_of_the_peak_between_synchronisations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    device = FakeDevice()
-    monkeypatch.setattr(torch, "get_device_module", lambda _: device)
-    assert AllocatorMeter("cuda:0").peak_of(device.work) == ("done", 50)
-    assert device.log == ["synchronize", "work", "synchronize"]
+def require_true_peak(make: Callable[[FakeAccelerator], AllocatorMeter]) -> None:
+    """A meter made by ``make`` tells what the call itself needs, whatever ran before it."""
+    case = Case()
+    case.device.allocate(100 * MIB)  # what another case needed: it is still the allocator's peak
+    assert make(case.device).peak_of(case) == ("result", 5 * MIB)
+
+
+class TestAllocatorMeter:
+    def test_tells_what_the_call_itself_needs(self) -> None:
+        require_true_peak(AllocatorMeter)
+
+    def test_is_not_fooled_by_a_meter_that_is_not_reset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FakeAccelerator, "clear", lambda self: None)
+        with pytest.raises(AssertionError, match=str(97 * MIB)):  # 107 at its peak, 10 before the call
+            require_true_peak(AllocatorMeter)
+
+    def test_is_not_fooled_by_a_first_calls_workspace(self) -> None:
+        class NeverWarm(AllocatorMeter):
+            def peak_of(self, call: Callable[[], Any]) -> Any:
+                calls = iter([lambda: None, call])  # what warms it is not the call
+                return super().peak_of(lambda: next(calls)())
+
+        with pytest.raises(AssertionError, match=str(8 * MIB)):
+            require_true_peak(NeverWarm)
+
+    def test_tells_what_is_reserved_and_what_the_driver_counts_beside_it(self) -> None:
+        case = Case()
+        case.device.others_bytes = 50 * MIB
+        meter = AllocatorMeter(case.device)
+        meter.peak_of(case)
+        assert meter.beside() == {"reserved_peak_bytes": 16 * MIB, "driver_memory_bytes": 60 * MIB}
+
+    def test_of_several_devices_tells_each_ones_peak(self) -> None:
+        case = Case("fake:0", "fake:1", "fake:2")
+        shard = case.device.allocate(11 * MIB, "fake:1")
+        meter = AllocatorMeter(case.device)
+
+        def on_both() -> str:
+            case.device.allocate(2 * MIB, "fake:1")
+            return case()
+
+        assert meter.peak_of(on_both) == ("result", 7 * MIB)
+        beside = meter.beside()
+        assert beside["peak_bytes_fake_0"] == 15 * MIB
+        assert beside["peak_bytes_fake_1"] == 13 * MIB
+        assert "peak_bytes_fake_2" not in beside
+        del shard
+
+    def test_is_proved_right(self) -> None:
+        memory.verify(AllocatorMeter(FakeAccelerator()))
 
 
 class TestVerify:
@@ -104,16 +140,17 @@ class TestVerify:
 class TestChoice:
     @needs_memray
     def test_the_heap_on_a_cpu(self) -> None:
-        assert memory.for_device("cpu") == HeapMeter()
+        assert memory.of(None) == HeapMeter()
         assert memory.why_none("cpu") is None
 
     def test_the_allocator_on_an_accelerator(self) -> None:
-        assert memory.for_device("cuda:1") == AllocatorMeter("cuda:1")
+        device = FakeAccelerator()
+        assert memory.of(device) == AllocatorMeter(device)
 
     def test_none_without_memray_and_the_reason_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         find: Callable[..., Any] = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "memray" else find(name))
-        assert memory.for_device("cpu") is None
+        assert memory.of(None) is None
         assert "memray is not installed" in str(memory.why_none("cpu"))
 
 

@@ -262,6 +262,63 @@ def test_the_message_is_still_what_bitsandbytes_logs(tiny: Any, caplog: pytest.L
     assert any("inputs will be cast from" in message for message in caplog.messages)
 
 
+class TestDeviceMap:
+    def test_every_layer_on_a_cpu(self, tiny: Any) -> None:
+        loaded = models.load(tiny.folder, quantization.scheme("fp32"), "cpu", "auto")
+        assert loaded.device == "cpu"
+        with torch.no_grad():
+            assert loaded.model(input_ids=torch.arange(5, 9)[None]).logits.shape == (1, 4, 128)
+
+    def test_accelerate_spreads_what_one_device_does_not_hold(self, tiny: Any) -> None:
+        """What transformers' "auto" asks accelerate for, with two devices that hold a part each."""
+        from accelerate import infer_auto_device_map
+
+        shapes = models._shapes_only(tiny.folder)
+        holds = sum(p.nbytes for p in shapes.parameters())
+        placed = infer_auto_device_map(
+            shapes, max_memory={0: holds, 1: holds}, no_split_module_classes=["LlamaDecoderLayer"]
+        )
+        assert set(placed.values()) == {0, 1}
+
+    @pytest.fixture
+    def two_gpus(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+        free = {"cuda:0": 2**20, "cuda:1": 2**30}
+        monkeypatch.setattr(models.devices, "like", lambda device: list(free))
+        monkeypatch.setattr(models.devices, "free_bytes", free.__getitem__)
+        return free
+
+    def test_a_model_that_one_device_does_not_hold_names_the_option(
+        self, tiny: Any, two_gpus: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        two_gpus["cuda:0"] = 1000
+        with pytest.raises(models.ModelError, match=r"are free on cuda:0; .* with --device-map auto"):
+            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0")
+        two_gpus["cuda:1"] = 1000
+        with pytest.raises(models.ModelError, match="are free on cuda:0, cuda:1; choose another --quantization or a"):
+            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0", "auto")
+
+    def test_layers_that_went_to_the_cpu_are_refused(
+        self, tiny: Any, two_gpus: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """transformers puts on the CPU, or on disk, what the devices do not hold: then those are what is measured."""
+        import transformers
+
+        asked: list[Any] = []
+
+        def from_pretrained(folder: Path, **arguments: Any) -> Any:
+            asked.append(arguments["device_map"])
+            model = tiny.loaded().model
+            monkeypatch.setattr(model, "hf_device_map", {"model.layers.0": 0, "lm_head": "cpu"}, raising=False)
+            return model
+
+        monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+        with pytest.raises(
+            models.ModelError, match="parts of the model were put on cpu, which measures them: out of m"
+        ):
+            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0", "balanced")
+        assert asked == ["balanced"]
+
+
 class TestPool:
     def test_rows_of_a_scheme_share_the_model(self, tiny: Any) -> None:
         pool = ModelPool(source(str(tiny.folder)), "cpu", quiet)

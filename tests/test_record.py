@@ -35,6 +35,15 @@ def full_record() -> Record:
     )
 
 
+def test_doubts_are_written_only_where_there_are_any() -> None:
+    record = full_record()
+    assert "doubts" not in record.to_json()
+    record.doubts = ["the device was throttled (heat)"]
+    assert Record.from_json(record.to_json()) == record
+    with pytest.raises(RecordError, match="doubts"):
+        Record.from_json(record.to_json() | {"doubts": [1]})
+
+
 def damaged(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     data = json.loads(json.dumps(full_record().to_json()))
     change(data)

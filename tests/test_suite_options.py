@@ -151,11 +151,17 @@ def test_names_select_rows(
 
 
 @pytest.mark.parametrize(
-    ("values", "suffix"), [({"new_tokens": 16}, "-n16"), ({"batch_size": 4}, "-b4"), ({"prompts": "ja"}, "-ja")]
+    ("values", "suffix"),
+    [
+        ({"new_tokens": 16}, "-n16"),
+        ({"batch_size": 4}, "-b4"),
+        ({"prompts": "ja"}, "-ja"),
+        ({"device_map": "auto"}, "-auto"),
+    ],
 )
 def test_an_option_changes_only_its_own_field_of_the_id(ids: Ids, values: dict[str, object], suffix: str) -> None:
     assert ids("generation_rows", **values) == [f"{one}{suffix}" for one in IDS]
-    inputs = suffix if "prompts" in values else ""
+    inputs = suffix if {"prompts", "device_map"} & values.keys() else ""
     assert ids("long_rows", **values) == [f"{one}{inputs}" for one in LONG_IDS]
 
 

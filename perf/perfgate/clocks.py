@@ -1,7 +1,6 @@
 """The only door to clocks: the wall clock, a wall clock that waits for a device, and a fake one for tests.
 
-Device events (timestamps taken on an accelerator's own queue) are not here yet; on an accelerator a case is timed by
-the wall clock with synchronisation on both sides, and the record says so in ``clock``.
+:mod:`perfgate.timers` times calls with them, or with a device's own events.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from perfgate.accelerator import Accelerator
 
 
 class Clock(Protocol):
@@ -39,7 +40,7 @@ class WallClock:
 
 @dataclass(frozen=True)
 class SynchronizedWallClock:
-    """The wall clock read after all work queued on a device has finished, in seconds."""
+    """The wall clock read after all work queued on a device has finished (``synchronize``), in seconds."""
 
     synchronize: Callable[[], None]
     name: str = "wall+synchronize"
@@ -66,14 +67,9 @@ class FakeClock:
         self.time_s += seconds
 
 
-def for_device(device: str) -> Clock:
-    """The clock for ``device`` ("cpu", "cuda:0", ...): the plain wall clock on a CPU, a synchronising one elsewhere."""
-    if device == "cpu":
-        return WallClock()
-    import torch
-
-    module = torch.get_device_module(torch.device(device))
-    return SynchronizedWallClock(synchronize=lambda: module.synchronize(device))
+def of(accelerator: Accelerator | None) -> Clock:
+    """The plain wall clock where there is no accelerator (on a CPU), a synchronising one elsewhere."""
+    return WallClock() if accelerator is None else SynchronizedWallClock(accelerator.synchronize)
 
 
 def today() -> str:

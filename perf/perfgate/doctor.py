@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfgate import clocks, environment, health, memory, pins
+from perfgate import accelerator, clocks, environment, health, memory, pins
+from perfgate.accelerator import Accelerator
 from perfgate.case import row_of
 from perfgate.health import Health
 from perfgate.report import Column, Section, Table, terminal
+from perfgate.timers import EventTimer
 
 if TYPE_CHECKING:
     from perfgate.run import Run
@@ -19,6 +21,8 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
     """Devices, meters, clocks, pins, then the suite's own findings, then the rows."""
     described = environment.machine(run.device)
     run.pin()
+    device = accelerator.of(run.device)
+    clock = clocks.of(device).name
     gib = described["memory_bytes"] / 2**30
     machine = [
         f"Machine key: {environment.machine_key(described)}",
@@ -26,8 +30,8 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
         f"Processor: {described['cpu']}, {described['cores']} usable cores, {gib:.1f} GiB memory",
         f"Accelerator: {described.get('accelerator', 'none in use')}",
         f"Accelerator driver: {environment.driver(run.device) or 'none'}",
-        f"Clock: {clocks.for_device(run.device).name}",
-        f"Memory meter: {_meter(run.device)}",
+        f"Clock: {clock if device is None else f'{EventTimer.name}; {clock} for calls that talk to the host'}",
+        f"Memory meter: {_meter(run.device, device)}",
         f"Pins: allocator {run.allocator}; {pins.usable_cores()} cores",
         *_health(health.read(run.device)),
         "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
@@ -57,10 +61,10 @@ def _health(now: Health) -> list[str]:
     return [*lines, "Fit for a baseline now: " + ("; ".join(health.not_idle(now)) or "yes")]
 
 
-def _meter(device: str) -> str:
-    meter = memory.for_device(device)
+def _meter(name: str, device: Accelerator | None) -> str:
+    meter = memory.of(device)
     if meter is None:
-        return memory.why_none(device) or "none"
+        return memory.why_none(name) or "none"
     try:
         memory.verify(meter)
     except memory.MeterError as wrong:

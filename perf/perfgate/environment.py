@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from perfgate import health
 from perfgate.case import slug
 from perfgate.pins import usable_cores
 
@@ -58,10 +59,24 @@ def resolve_device(name: str) -> str:
         or (wanted.index or 0) >= torch.accelerator.device_count()
     ):
         raise DeviceError(
-            f"--device {name}: this machine has no such device (torch {torch.__version__} finds {found}); "
+            f"--device {name}: this machine has no such device (torch {torch.__version__} finds {found}"
+            f"{_why_no_cuda(torch) if accelerator is None and wanted.type == 'cuda' else ''}); "
             "use --device cpu, or a torch build and a driver for it"
         )
     return f"{wanted.type}:{wanted.index or 0}"
+
+
+def _why_no_cuda(torch: Any) -> str:
+    """What torch and the driver say when they are asked for a CUDA device and find none, as a part of a sentence."""
+    said = []
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as wrong:
+        said.append(f"torch: {next(iter(str(wrong).splitlines()), '')}")
+    driver = health.why_no_nvidia()
+    if driver is not None:
+        said.append(f"driver: {driver}")
+    return "".join(f"; {one}" for one in said)
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -7,9 +7,10 @@ power limit.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -87,6 +88,10 @@ class DeviceHealth:
     persistence: bool | None = None
     strangers: tuple[Process, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """As a record keeps it."""
+        return _plain(asdict(self))
+
 
 @dataclass(frozen=True)
 class Health:
@@ -100,7 +105,8 @@ class Health:
 
     def to_json(self) -> dict[str, Any]:
         """As the reports keep it; a CPU's reading has no empty device fields."""
-        return {name: value for name, value in asdict(self).items() if name not in ("devices", "unread") or value}
+        whole = _plain(asdict(self))
+        return {name: value for name, value in whole.items() if name not in ("devices", "unread") or value}
 
 
 def read(*devices: str) -> Health:
@@ -127,11 +133,16 @@ def read(*devices: str) -> Health:
     )
 
 
+def throttled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
+    """What slowed a device between two readings, or slows it at the second."""
+    between = {cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)}
+    return sorted(between | {*after.throttle_reasons})
+
+
 def spoiled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
     """Why what ran on a device between two readings cannot be trusted; empty where nothing is known against it."""
-    slowed = {cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)}
-    slowed |= {*after.throttle_reasons}
-    found = [f"the device was throttled ({', '.join(sorted(slowed))})"] if slowed else []
+    slowed = throttled(before, after)
+    found = [f"the device was throttled ({', '.join(slowed)})"] if slowed else []
     strangers = {one.pid: one for one in (*before.strangers, *after.strangers)}
     if strangers:
         found.append(f"other processes used the device: {', '.join(map(str, strangers.values()))}")
@@ -181,7 +192,7 @@ def read_device(device: str) -> DeviceHealth:
     """
     if not device.startswith("cuda"):
         raise UnreadError(f"no way to read the health of {device.partition(':')[0]} devices is known here, only NVIDIA")
-    return _Nvml(_library(), _handle(device)).read(strangers_to=_family(), holds=_holds(device))
+    return _Nvml(_library(), _handle(device)).read(holds=_holds(device))
 
 
 def why_no_nvidia() -> str | None:
@@ -259,7 +270,7 @@ class _Nvml:
     library: Any
     handle: Any
 
-    def read(self, *, strangers_to: frozenset[int], holds: bool) -> DeviceHealth:
+    def read(self, *, holds: bool) -> DeviceHealth:
         nvml = self.library
         power, limit = self._ask("nvmlDeviceGetPowerUsage"), self._ask("nvmlDeviceGetEnforcedPowerLimit")
         ecc, persistence = self._ask("nvmlDeviceGetEccMode"), self._ask("nvmlDeviceGetPersistenceMode")
@@ -277,7 +288,7 @@ class _Nvml:
                 "nvmlDeviceGetTotalEccErrors", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
             ),
             persistence=None if persistence is None else bool(persistence),
-            strangers=_strangers(self._ask("nvmlDeviceGetComputeRunningProcesses") or (), strangers_to, holds),
+            strangers=_strangers(self._ask("nvmlDeviceGetComputeRunningProcesses") or (), holds),
         )
 
     def _ask(self, function: str, *arguments: Any) -> Any:
@@ -308,16 +319,25 @@ class _Nvml:
         return {words: answer.violationTime / 1e9 for words, answer in answers.items() if answer is not None}
 
 
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as JSON has them."""
+    plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
+    return plain
+
+
 def _hertz(megahertz: int | None) -> int | None:
     return None if megahertz is None else megahertz * 1_000_000
 
 
-def _strangers(listed: Iterable[Any], family: frozenset[int], holds: bool) -> tuple[Process, ...]:
-    """Those of NVML's processes that are not of the family.
+def _strangers(listed: Sequence[Any], holds: bool) -> tuple[Process, ...]:
+    """Those of NVML's processes that are not of this one's family.
 
     In a container NVML may count processes as the host does. Then none of them is known here although this process
     holds the device; one alone must be this one, and of several it cannot be told (run the container with --pid=host).
     """
+    if all(one.pid == os.getpid() for one in listed):  # as a rule, and looking for a family takes milliseconds
+        return ()
+    family = _family()
     others = [one for one in listed if one.pid not in family]
     if holds and len(others) == 1 and not any(one.pid in family for one in listed):
         return ()

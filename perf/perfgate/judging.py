@@ -116,6 +116,8 @@ class Judge:
         )
         found = {}
         for suspect in suspects:
+            if suspect.entry.record.doubts or suspect.record.doubts:
+                continue
             estimate = estimates[suspect.key]
             time = self.settings.tolerances_of(suspect.key).time
             if estimate is not None and smallest_slowdown(estimate) <= time:
@@ -180,6 +182,8 @@ class Judge:
                 estimate, undecided = None, "; ".join(unfit)
             elif estimate is None:
                 undecided = "the judge's budget ended before it was measured in lockstep"
+                if case.doubts:
+                    undecided = f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}"
                 if case.verdict is not None and not case.works:
                     undecided = f"not to be judged in lockstep: {case.verdict.reason}"
             times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
@@ -212,7 +216,7 @@ class Judge:
                 self.display.say(str(wrong))
                 break
             for key, record in result.records.items():
-                if key in fresh and record.status == "measured":
+                if key in fresh and record.status == "measured" and not record.doubts:
                     fresh[key].append(record.metrics[LATENCY].value)
         now = health.read(self.device)
         doubts = health.doubts_about_stored(replace(now, load_1min=None), now, usable_cores())

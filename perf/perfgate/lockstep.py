@@ -58,7 +58,8 @@ class Plan:
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
     median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
-    ``apart``: the device holds one side at a time; ``spent_s``: seconds that its pairs took."""
+    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time; ``spent_s``: seconds that
+    its pairs took."""
 
     key: str
     benchmark: str
@@ -66,6 +67,7 @@ class Comparison:
     log_ratios: list[float] = field(default_factory=list)
     times_s: dict[str, list[float]] = field(default_factory=lambda: {"A": [], "B": []})
     records: dict[str, Record] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
     verdict: Verdict | None = None
     spent_s: float = 0.0
@@ -93,6 +95,8 @@ class Comparison:
         for name, record in taken.records.items():
             if name not in self.records or record.status != "measured":
                 self.records[name] = record
+        told = [f"{name}: {doubt}" for name, doubts in taken.doubts.items() for doubt in doubts]
+        self.doubts += [doubt for doubt in told if doubt not in self.doubts]
         if taken.log_ratio is not None:
             self.log_ratios.append(taken.log_ratio)
             for name, seconds in taken.times_s.items():
@@ -240,5 +244,6 @@ class Lockstep:
                 tolerances[key],
                 same_versions=same,
                 pairs_needed=case.pairs_needed,
+                undecided=f"no pair could be trusted: {'; '.join(case.doubts)}" if case.doubts else None,
                 times_s=(fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None,
             )

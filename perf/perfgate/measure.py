@@ -12,31 +12,21 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, Protocol
 
-from perfgate import counters, faults, memory
+from perfgate import counters, faults, memory, timers
+from perfgate.accelerator import Accelerator
 from perfgate.clocks import Clock
 from perfgate.counters import Counts, Work
 from perfgate.options import DEFAULT_BUDGET_S, Settings
 from perfgate.outputs import digest
-from perfgate.record import Metric, Record, StoppedBy
+from perfgate.record import Metric, Record
+from perfgate.rounds import MIN_ROUNDS, Rounds, Timed
 from perfgate.statistics import median_interval
-
-WARM_ROUNDS = 5
-"""At most this many warm-up rounds."""
-WARM_AGREEMENT = 0.1
-"""Warm when a round's time is within this fraction of the round before it: rounds of one process vary by 3-24%."""
-WARM_SHARE = 0.5
-"""At most this share of the time budget goes into warm-up."""
-MIN_ROUNDS = 6
-"""The fewest samples that can give a 95% interval of the median (see :func:`perfgate.statistics.median_interval`)."""
-ROUND_FLOOR_S = 1e-3
-"""A shorter call is repeated inside its round until the round takes this long, far above the clock's own cost."""
-LOOK_EVERY = 1.2
-"""The stopping rule looks again when the samples have grown by this factor, so that looking stays cheap."""
+from perfgate.timers import Timer, Timing, WallTimer
+from perfgate.watch import Watch
 
 
 class OutputChangedError(AssertionError):
@@ -68,11 +58,13 @@ class Replay(Protocol):
 @dataclass
 class Instruments:
     """What a session measures with. The meter is proved (see :func:`perfgate.memory.verify`) before its first use;
-    ``no_meter`` says why there is none."""
+    ``no_meter`` says why there is none; ``accelerator`` is None on a CPU, whose ``watch`` watches nothing."""
 
     clock: Clock
     meter: memory.Meter | None
     no_meter: str | None = None
+    accelerator: Accelerator | None = None
+    watch: Watch = field(default_factory=Watch)
     meter_verified: bool = False
 
     def proved_meter(self) -> memory.Meter | None:
@@ -92,6 +84,8 @@ class Measure:
         self._replay = replay
         self._budget_s = DEFAULT_BUDGET_S
         self._faults = tuple(fault for fault in settings.faults if fault.hits(record.key))
+        self._timer: Timer = WallTimer(instruments.clock)
+        self._other_timer: Timer = self._timer
         self.used = False
 
     @property
@@ -116,6 +110,7 @@ class Measure:
         kernel: Kernel | None = None,
         weights_bytes: int | None = None,
         budget_s: float = DEFAULT_BUDGET_S,
+        timing: Timing = "device",
         **kwargs: Any,
     ) -> Any:
         """Measure ``fn(*args, **kwargs)`` in five passes and return its result.
@@ -130,12 +125,15 @@ class Measure:
             kernel: the kernel that must have run.
             weights_bytes: bytes that the subject keeps allocated; peak memory is these plus the call's peak.
             budget_s: seconds of timed rounds, where the user chose no ``--measure-budget``.
+            timing: "device" times what an accelerator does, by its own events; "wall" times what the caller waits for,
+                which is right for calls that talk to the host all the time. On a CPU they are the same.
 
         Raises:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
             perfgate.memory.MeterError: the memory meter does not see memory.
+            perfgate.health.DeviceLostError: the driver cannot reach the device any more.
         """
-        self._begin(budget_s)
+        self._begin(budget_s, timing)
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
         fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
@@ -150,20 +148,22 @@ class Measure:
             self._replay.replay(())
             return result if inputs is None else [result]
 
-        result, cold_s = self._round(call, 1)
+        result, cold_s = self._first(call)
         if check is not None:
             check(result)
         before = digest(result)
 
-        warm_s = self._warm(call, cold_s)
+        rounds = self._rounds
+        warm_s = rounds.warm(call, cold_s)
         gc.collect()
         if inputs is None:
-            times, extra, stopped_by = self._time(call, self._calls_per_round(call, warm_s), samples)
+            timed = rounds.until_precise(call, rounds.calls_per_round(call, warm_s), samples)
         else:
-            results, times, extra = self._time_inputs(lambda one: fn(one, *args, **kwargs), inputs, samples)
-            stopped_by = "inputs"
-        self.record.stopped_by = stopped_by
-        self.record.clock = self.instruments.clock.name
+            timed = rounds.by_input(lambda one: fn(one, *args, **kwargs), inputs, samples)
+        self.record.stopped_by = timed.stopped_by
+        self.record.clock = self._timer.name
+        self._note_health()
+        self._add_wall_time(call)
 
         weighed, peak = self._weigh(call)
         counted, counts = counters.count(call)
@@ -176,17 +176,38 @@ class Measure:
         if check is not None:
             check(counted)
 
-        self._fill(times, extra, peak, counts, work or Work(), weights_bytes, by_input=inputs is not None)
-        self._replay.replay(times)
+        self._fill(timed, peak, counts, work or Work(), weights_bytes, by_input=inputs is not None)
+        self._replay.replay(timed.times)
         if kernel is not None:
             self._require_kernel(kernel, counts)
-        return counted if inputs is None else results
+        return counted if inputs is None else timed.results
 
-    def _begin(self, budget_s: float) -> None:
+    def _begin(self, budget_s: float, timing: Timing) -> None:
         if self.used:
             raise RuntimeError("measure(...) was called twice in one test; one case is one measured callable")
         self.used = True
         self._budget_s = budget_s if self.settings.budget_s is None else self.settings.budget_s
+        accelerator = self.instruments.accelerator
+        self._timer = timers.choose(accelerator, self.instruments.clock, timing, faults.slower(self._faults))
+        self._other_timer = timers.choose(accelerator, self.instruments.clock, timing)
+        if accelerator is not None:
+            accelerator.find_devices()
+        if not self._replay.disabled:
+            self.instruments.watch.start()
+
+    @property
+    def _rounds(self) -> Rounds:
+        return Rounds(self._timer, self.instruments.watch, self._budget_s, self.settings.precision)
+
+    def _first(self, call: Callable[[], Any]) -> tuple[Any, float]:
+        """The first call and its seconds: by the clock, because compiling is the host's work."""
+        first = WallTimer(self.instruments.clock, faults.slower(self._faults)).time(call, 1)
+        return first.result, first.seconds
+
+    def time(self, call: Callable[[], Any]) -> tuple[Any, float]:
+        """Another call than the measured one, timed as that is: its result and its seconds."""
+        one = self._other_timer.time(call, 1)
+        return one.result, one.seconds
 
     def peak_of(self, call: Callable[[], Any]) -> int | None:
         """Peak memory of one more untimed call, in bytes, for invariants between calls; None without a meter."""
@@ -201,91 +222,37 @@ class Measure:
         """Add a bounded metric: a quality or an error, judged by absolute bounds."""
         self.add(name, Metric(kind="bounded", unit=unit, better=better, value=value))  # type: ignore[arg-type]  # validated there
 
-    def _warm(self, call: Callable[[], Any], previous_s: float) -> float:
-        """Call until a call takes about as long as the one before it (the first: as ``previous_s``); returns how long
-        the last one took, in seconds."""
-        spent = 0.0
-        for _ in range(WARM_ROUNDS):
-            _, duration = self._round(call, 1)
-            spent += duration
-            agrees = abs(duration - previous_s) <= WARM_AGREEMENT * previous_s
-            previous_s = duration
-            if agrees or spent > WARM_SHARE * self._budget_s:
-                break
-        return previous_s
-
-    def _calls_per_round(self, call: Callable[[], Any], duration: float) -> int:
-        """How many calls make one round: one, or as many as a very short call needs to fill ``ROUND_FLOOR_S``.
-
-        ``duration`` is what one warm call took, in seconds.
-        """
-        calls = 1
-        while duration < ROUND_FLOOR_S:
-            calls *= 10 if duration < ROUND_FLOOR_S / 10 else 2
-            _, duration = self._round(call, calls)
-        return calls
-
-    def _round(self, call: Callable[[], Any], calls: int) -> tuple[Any, float]:
-        repeat = range(calls)
-        now = self.instruments.clock.now
-        start = now()
-        for _ in repeat:
-            result = call()
-        return result, self._slowed(start) if self._faults else now() - start
-
-    def _slowed(self, start: float) -> float:
-        """The seconds since ``start``, after waiting for as long as injected faults slow the calls down."""
-        now = self.instruments.clock.now
-        elapsed = now() - start
-        until = start + elapsed * (1 + faults.slower(self._faults))
-        while start + elapsed < until:
-            elapsed = now() - start
-        return elapsed
-
-    def _time(
-        self, call: Callable[[], Any], calls: int, samples: Callable[[Any], Mapping[str, float]] | None
-    ) -> tuple[list[float], dict[str, list[float]], StoppedBy]:
-        times: list[float] = []
-        extra: dict[str, list[float]] = {}
-        spent = 0.0
-        next_look = MIN_ROUNDS
-        while True:
-            result, duration = self._round(call, calls)
-            times.append(duration / calls)
-            _collect(extra, samples, result)
-            spent += duration
-            if len(times) >= next_look:
-                estimate = median_interval(times)
-                if estimate is not None and estimate.relative_half_width <= self.settings.precision:
-                    return times, extra, "precision"
-                next_look = int(len(times) * LOOK_EVERY) + 1
-            if spent >= self._budget_s and len(times) >= 2:
-                return times, extra, "budget"
-
-    def _time_inputs(
-        self, call: Callable[[Any], Any], inputs: Sequence[Any], samples: Callable[[Any], Mapping[str, float]] | None
-    ) -> tuple[list[Any], list[float], dict[str, list[float]]]:
-        results, times = [], []
-        extra: dict[str, list[float]] = {}
-        for one in inputs:
-            result, duration = self._round(partial(call, one), 1)
-            results.append(result)
-            times.append(duration)
-            _collect(extra, samples, result)
-        return results, times, extra
-
     def _weigh(self, call: Callable[[], Any]) -> tuple[Any, int | None]:
         meter = self.instruments.proved_meter()
         if meter is None:
             return call(), None
         gc.collect()
         self.record.provenance["memory_meter"] = meter.name
-        return meter.peak_of(call)
+        result, peak = meter.peak_of(call)
+        for name, amount in meter.beside().items():
+            self.add(name, Metric("sampled", "bytes", "none", amount))
+        return result, peak
+
+    def _add_wall_time(self, call: Callable[[], Any]) -> None:
+        """What a caller waits for one call, beside what the device does in it: the difference is launch overhead."""
+        if self._timer.note is not None:
+            self.record.notes.append(self._timer.note)
+        waited = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS)]
+        if times := [seconds for seconds in waited if seconds is not None]:
+            self.add("wall_latency_s", _sampled(times, by_input=False))
+
+    def _note_health(self) -> None:
+        """What the watch saw while the rounds ran, into the record."""
+        watch = self.instruments.watch
+        found = watch.found()
+        if found is not None:
+            self.record.provenance["device_health"] = found
+        self.record.doubts = watch.doubts
+        self.record.notes += [f"{name}: health not read: {why}" for name, why in watch.unread.items()]
 
     def _fill(
         self,
-        times: list[float],
-        extra: dict[str, list[float]],
+        timed: Timed,
         peak: int | None,
         counts: Counts | None,
         work: Work,
@@ -294,8 +261,8 @@ class Measure:
         by_input: bool,
     ) -> None:
         metrics = self.record.metrics
-        latency = metrics["latency_s"] = _sampled(times, by_input=by_input)
-        for name, values in extra.items():
+        latency = metrics["latency_s"] = _sampled(timed.times, by_input=by_input)
+        for name, values in timed.extra.items():
             metrics[name] = _sampled(values, by_input=by_input)
 
         def rate(amount: float, unit: str) -> Metric:
@@ -339,12 +306,6 @@ class Measure:
             f"must run; {'instead ran ' + ', '.join(wrong) if wrong else 'none of it ran'}; "
             f"kernels seen: {', '.join(seen) or 'none known'}"
         )
-
-
-def _collect(extra: dict[str, list[float]], samples: Callable[[Any], Mapping[str, float]] | None, result: Any) -> None:
-    if samples is not None:
-        for name, value in samples(result).items():
-            extra.setdefault(name, []).append(value)
 
 
 def _sampled(values: list[float], *, by_input: bool) -> Metric:

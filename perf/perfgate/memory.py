@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from perfgate.accelerator import Accelerator
 
 T = TypeVar("T")
 
@@ -32,6 +34,10 @@ class Meter(Protocol):
 
     def peak_of(self, call: Callable[[], T]) -> tuple[T, int]:
         """Run ``call``; return its result and the peak of the bytes allocated meanwhile."""
+        ...
+
+    def beside(self) -> Mapping[str, int]:
+        """What else was read during the last call, in bytes by metric name: reported, never judged."""
         ...
 
     def allocate(self, size: int) -> Any:
@@ -54,32 +60,53 @@ class HeapMeter:
                 result = call()
             return result, int(memray.FileReader(capture).metadata.peak_memory)
 
+    def beside(self) -> dict[str, int]:
+        return {}
+
     def allocate(self, size: int) -> bytearray:
         return bytearray(size)
 
 
-@dataclass(frozen=True)
+@dataclass
 class AllocatorMeter:
-    """Growth of the device allocator's peak during the call, over what was allocated before it (torch)."""
+    """Growth of the device allocator's peak during the call, over what was allocated before it.
 
-    device: str
+    The call runs once before it is measured: what only a first call allocates (workspaces of cuBLAS, compiled kernels,
+    caches) stays allocated and is no growth of the case. On several devices the growths are added up: an upper bound,
+    because the peaks need not fall together.
+    """
+
+    accelerator: Accelerator
     name: str = "device allocator"
+    _beside: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def peak_of(self, call: Callable[[], T]) -> tuple[T, int]:
-        import torch
-
-        module = torch.get_device_module(torch.device(self.device))
-        module.synchronize(self.device)
-        module.reset_peak_memory_stats(self.device)
-        before = module.memory_allocated(self.device)
+        accelerator = self.accelerator
+        call()
+        accelerator.find_devices()
+        accelerator.synchronize()
+        accelerator.clear()
+        before = {device: accelerator.memory(device).allocated for device in accelerator.devices}
         result = call()
-        module.synchronize(self.device)
-        return result, int(module.max_memory_allocated(self.device) - before)
+        accelerator.synchronize()
+        after = {device: accelerator.memory(device) for device in accelerator.devices}
+        self._beside = {
+            "reserved_peak_bytes": sum(one.peak_reserved for one in after.values()),
+            "driver_memory_bytes": sum(one.driver_used for one in after.values()),
+        }
+        if len(after) > 1:
+            self._beside |= {
+                f"peak_bytes_{device.replace(':', '_')}": one.peak_allocated for device, one in after.items()
+            }
+        return result, sum(one.peak_allocated - before[device] for device, one in after.items())
+
+    def beside(self) -> dict[str, int]:
+        """What the allocator had reserved at its peak, what the driver says is in use on these devices by all processes
+        together, and where there are several devices the allocator's peak on each."""
+        return self._beside
 
     def allocate(self, size: int) -> Any:
-        import torch
-
-        return torch.empty(size, dtype=torch.uint8, device=self.device)
+        return self.accelerator.allocate(size)
 
 
 @dataclass(frozen=True)
@@ -92,15 +119,18 @@ class FakeMeter:
     def peak_of(self, call: Callable[[], T]) -> tuple[T, int]:
         return call(), self.peak_bytes
 
+    def beside(self) -> dict[str, int]:
+        return {}
+
     def allocate(self, size: int) -> None:
         return None
 
 
-def for_device(device: str) -> Meter | None:
-    """The meter for ``device``, or None where the machine has none (:func:`why_none` says why)."""
-    if device != "cpu":
-        return AllocatorMeter(device)
-    return HeapMeter() if why_none(device) is None else None
+def of(accelerator: Accelerator | None) -> Meter | None:
+    """The meter of an accelerator, or of a CPU; None where the machine has none (:func:`why_none` says why)."""
+    if accelerator is not None:
+        return AllocatorMeter(accelerator)
+    return HeapMeter() if why_none("cpu") is None else None
 
 
 def why_none(device: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -26,8 +26,9 @@ SHORTEST_CALL_S = 1e-7
 """A clock may read nothing for a shorter one."""
 LOAD_TIMEOUT_S = 900.0
 """Loading a case may convert a model and compute its reference."""
-NO_MEMORY = ("MemoryError", "can't allocate memory")
-"""What the message of a call says that found no memory: Python's and torch's errors, and torch's on a CPU."""
+NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory on ")
+"""What the message of a call says that found no memory: Python's and torch's errors, torch's on a CPU, and what
+:mod:`perfgate.failures` makes of an accelerator's."""
 
 
 @dataclass
@@ -35,13 +36,15 @@ class Taken:
     """What one pair found out about one case.
 
     ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
-    median seconds a call; ``records``: what each side measured in its exact pass, or how its test ended; ``spent``:
-    the workers cannot take another case, because one died, or stopped where it cannot be told to leave.
+    median seconds a call; ``records``: what each side measured in its exact pass, or how its test ended; ``doubts``:
+    why a side's times cannot be trusted; ``spent``: the workers cannot take another case, because one died, or stopped
+    where it cannot be told to leave.
     """
 
     log_ratio: float | None = None
     times_s: dict[str, float] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
+    doubts: dict[str, list[str]] = field(default_factory=dict)
     spent: bool = False
     out_of_memory: bool = False
 
@@ -101,9 +104,8 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
         taken.times_s = {name: median(times) for name, times in timed_s.items()}
     for name, worker in running.items():
         with _noting(taken, name, key):
-            record = _leave(worker, timeout_s)
-            taken.records.setdefault(name, record)
-    if any(_ended(taken, name) for name in workers):
+            _keep(taken, name, _leave(worker, timeout_s))
+    if taken.doubts or any(_ended(taken, name) for name in workers):
         taken.log_ratio = None
     return taken
 
@@ -122,10 +124,18 @@ def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *
                 taken.records[name] = _exact(worker, timeout_s)
             calls, turns = _plan(max(_block(worker, 1, timeout_s), SHORTEST_CALL_S))
             taken.times_s[name] = median(_block(worker, calls, timeout_s) / calls for _ in range(2 * turns))
-            taken.records.setdefault(name, _leave(worker, timeout_s))
-    if len(taken.times_s) == len(order) and not any(_ended(taken, name) for name in order):
+            _keep(taken, name, _leave(worker, timeout_s))
+    if len(taken.times_s) == len(order) and not taken.doubts and not any(_ended(taken, name) for name in order):
         taken.log_ratio = math.log(taken.times_s["B"] / taken.times_s["A"])
     return taken
+
+
+def _keep(taken: Taken, name: str, left: Record) -> None:
+    """The record with which a side left the case. Its doubts are about this pair's times, not about the record that
+    stays of the exact pass."""
+    if left.doubts:
+        taken.doubts[name] = left.doubts
+    taken.records.setdefault(name, replace(left, doubts=[]))
 
 
 @contextmanager
@@ -140,6 +150,7 @@ def _noting(taken: Taken, name: str, key: str) -> Iterator[None]:
 def _note(taken: Taken, name: str, key: str, wrong: WorkerError) -> None:
     if isinstance(wrong, EndedError):
         record = wrong.record
+        taken.spent |= bool(record.provenance.get("context_gone"))  # its process can run nothing any more
     else:
         taken.spent = True
         record = Record(key.partition("/")[0], 1, {}, key, status="failed")

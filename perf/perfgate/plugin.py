@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from perfgate import case as case_tables
-from perfgate import doctor, gate, hookspec, options, pins, processes, refresh, versus, worker
+from perfgate import doctor, failures, gate, hookspec, options, pins, processes, refresh, versus, worker
 from perfgate.case import row_of
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
 from perfgate.report import progress, terminal
 from perfgate.run import RUN, Run, is_benchmark, relative
+from perfgate.takeover import TAKEN
 
 REASON_LIMIT = 500
 """Characters of a failure's message that a record keeps."""
@@ -172,7 +173,10 @@ def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     if is_benchmark(item):
         run = item.config.stash[RUN]
-        run.pin()
+        if run.takeover is None:
+            run.pin()
+        else:
+            run.take_over(item)
         item.stash[STARTED] = CLOCK.now()
     return (yield)
 
@@ -192,7 +196,9 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
     run = item.config.stash[RUN]
     record = run.record_of(item)
     funcargs = getattr(item, "funcargs", {})
-    if report.passed and not funcargs["measure"].used:
+    if item.stash.get(TAKEN, False):
+        pass  # the record is the other process's, and so is its status
+    elif report.passed and not funcargs["measure"].used:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} takes the fixture 'measure' and never calls it: nothing was measured"
         record.status, record.reason = "failed", report.longrepr
@@ -201,6 +207,7 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
     elif report.failed:
         record.status = "fell_back" if call.excinfo and call.excinfo.errisinstance(FellBackError) else "failed"
         record.reason = _message(call, report)
+        _blame_device(item, call, report)
     if run.disabled:
         return
     took = CLOCK.now() - item.stash[STARTED]
@@ -210,6 +217,25 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
     if report.passed:
         position, total = len(run.records), len(run.waiting) + len(run.records)
         report.perfgate_line = progress.line(record, position, total, took, run.expected_left())  # type: ignore[attr-defined]  # read by Progress
+
+
+def _blame_device(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Where the device is what failed: say what helps, and see to it that the cases after this one have a chance."""
+    if call.excinfo is None:
+        return
+    run = item.config.stash[RUN]
+    failure = failures.of(call.excinfo.value, run.device)
+    if failure is None:
+        return
+    record = run.record_of(item)
+    record.reason = failure.text
+    report.sections.append(("perfgate", f"{record.key}: {failure.text}"))
+    if failure.out_of_memory and not item.config.getoption("usepdb"):
+        failures.free_memory(run.accelerator, call.excinfo.tb)
+    if failure.context_gone:
+        record.provenance["context_gone"] = True
+        if not run.disabled:
+            run.lose_device(item, failure.text)
 
 
 def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
@@ -222,7 +248,10 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    output_json["perfgate"] = config.stash[RUN].session()
+    run = config.stash[RUN]
+    output_json["perfgate"] = run.session()
+    if run.takeover is not None:
+        output_json["benchmarks"].extend(run.takeover.benchmarks.values())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-benchmark's own wrapper writes its JSON

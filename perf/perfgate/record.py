@@ -83,7 +83,8 @@ class Metric:
 
 @dataclass
 class Record:
-    """Everything one case produced. ``operators`` counts dispatched operator calls by name."""
+    """Everything one case produced. ``operators`` counts dispatched operator calls by name; ``doubts`` say why its
+    times cannot be trusted (a throttled device, one that others used)."""
 
     name: str
     version: int
@@ -98,6 +99,7 @@ class Record:
     stopped_by: StoppedBy | None = None
     clock: str | None = None
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def value(self, metric: str) -> float | None:
         """The value of a metric, or None where it was not measured."""
@@ -117,7 +119,7 @@ class Record:
             "stopped_by": self.stopped_by,
             "clock": self.clock,
             "notes": self.notes,
-        }
+        } | ({"doubts": self.doubts} if self.doubts else {})
 
     @classmethod
     def from_json(cls, data: Any) -> Record:
@@ -152,6 +154,7 @@ class Record:
                 stopped_by=fields["stopped_by"],
                 clock=None if fields["clock"] is None else text("clock", fields["clock"]),
                 notes=[text("notes", note) for note in items("notes", fields["notes"])],
+                doubts=[text("doubts", one) for one in items("doubts", fields.get("doubts", []))],
             )
         except KeyError as missing:
             raise RecordError(f"record: field {missing} is missing") from None

@@ -183,10 +183,13 @@ def _problems(results: Sequence[Result], run: Run) -> list[str]:
     """Why nothing may be stored: cases that failed, or whose exact metrics differ between processes."""
     found: dict[str, str] = {}
     first = results[0].records
+    accept_busy = run.config.getoption("accept_busy")
     for number, result in enumerate(results):
         for key, record in result.records.items():
             if record.status in ("failed", "fell_back"):
                 found.setdefault(key, f"{key}: {record.status}: {record.reason}")
+            elif record.doubts and not accept_busy:
+                found.setdefault(key, f"{key}: {'; '.join(record.doubts)}; run it again, or add --accept-busy")
             elif record.status == "measured" and number and key in first:
                 for name in _unsteady(first[key], record, run):
                     found.setdefault(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perfgate import clocks, environment, health, memory, options, pins
+from perfgate import accelerator, clocks, environment, health, memory, options, pins, processes
+from perfgate.accelerator import Accelerator
 from perfgate.case import row_of, slug
 from perfgate.faults import RENAMED
 from perfgate.files import write_atomic
@@ -20,6 +21,8 @@ from perfgate.measure import Instruments
 from perfgate.options import Settings
 from perfgate.record import SCHEMA, Record
 from perfgate.report import Section, duration, markdown
+from perfgate.takeover import Takeover
+from perfgate.watch import Watch
 
 if TYPE_CHECKING:
     from perfgate.gate import Gate
@@ -43,8 +46,8 @@ def is_benchmark(item: pytest.Item) -> bool:
 class Run:
     """State of a session. ``collected`` are the tests of all benchmarks by key, before any was deselected; ``records``
     are in the order of the run; times in seconds. ``own_sections`` replace the suite's sections where the run was no
-    ordinary one; ``gate`` compares with a baseline, where that was asked for; ``controller_clock`` times what is no
-    measurement."""
+    ordinary one; ``gate`` compares with a baseline, where that was asked for; ``takeover`` runs what is left after a
+    case has broken the device's context; ``controller_clock`` times what is no measurement."""
 
     config: pytest.Config
     settings: Settings
@@ -63,6 +66,7 @@ class Run:
     sections: list[Section] = field(default_factory=list)
     own_sections: list[Section] | None = None
     gate: Gate | None = None
+    takeover: Takeover | None = None
     controller_clock: clocks.WallClock = field(default_factory=clocks.WallClock)
     _instruments: Instruments | None = None
 
@@ -103,10 +107,36 @@ class Run:
     @property
     def instruments(self) -> Instruments:
         if self._instruments is None:
-            self._instruments = Instruments(
-                clocks.for_device(self.device), memory.for_device(self.device), memory.why_none(self.device)
-            )
+            device = accelerator.of(self.device)
+            watch = Watch() if device is None else Watch(lambda: device.devices)
+            no_meter = memory.why_none(self.device)
+            self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch)
         return self._instruments
+
+    @property
+    def accelerator(self) -> Accelerator | None:
+        """The accelerator, once something was measured on one."""
+        return None if self._instruments is None else self._instruments.accelerator
+
+    def lose_device(self, item: pytest.Item, why: str) -> None:
+        """From now on nothing runs on the device in this process. One that another process started ends here, and its
+        starter goes on with the cases left."""
+        if processes.only() is not None:
+            item.session.shouldstop = why
+            return
+        faults = [fault.text for fault in self.settings.faults]
+        self.takeover = Takeover(self.config, self.config.invocation_params.dir, faults)
+
+    def take_over(self, item: pytest.Item) -> None:
+        """Give an item the record that a fresh process made of its case; the first one starts the process for all."""
+        assert self.takeover is not None
+        key = self.record_of(item).key
+        if key not in self.takeover.records:
+            items = item.session.items
+            left = [self.record_of(one).key for one in items[items.index(item) :] if is_benchmark(one)]
+            self.takeover.run(left, "a case broke the device's context")
+        record = item.stash[RECORD] = self.takeover.records[key]
+        self.takeover.redirect(item, record)
 
     def record_of(self, item: pytest.Item) -> Record:
         """The record of a benchmark item, made when first asked for."""
@@ -147,7 +177,7 @@ class Run:
 
     def add(self, record: Record, took_s: float) -> None:
         """Take a finished record into the session."""
-        record.pins = pins.current(self.allocator)
+        record.pins = record.pins or pins.current(self.allocator)  # another process's record has its own
         self.records[record.key] = record
         if record.status == "measured":
             self.durations[record.key] = took_s
@@ -282,4 +312,5 @@ def _run_section(session: dict[str, Any], records: list[Record]) -> Section:
     if session["interrupted"]:
         paragraphs.insert(0, "Interrupted: only the cases below were measured.")
     notes = [f"{record.key}: {record.status}: {record.reason}" for record in records if record.status != "measured"]
+    notes += [f"{record.key}: INCONCLUSIVE: {'; '.join(record.doubts)}" for record in records if record.doubts]
     return Section("run", "This run", paragraphs, notes=notes)

@@ -106,6 +106,9 @@ def judge(
 ) -> Verdict:
     """Judge one case over all its metrics.
 
+    A record with doubts (a throttled device) decides nothing about time; an estimate that comes from other measurements
+    does.
+
     Args:
         before: the baseline's record, or side A's; None where it has no such case.
         after: the run's record, or side B's; None where it has no such case.
@@ -124,7 +127,9 @@ def judge(
     if differences := _differences(before, after):
         return Verdict("INCOMPARABLE", "; ".join(differences))
     findings: list[Finding] = []
-    if time_not_judged is not None:
+    if estimate is None and (doubted := _doubted(before, after)):
+        findings.append(Finding(LATENCY, "INCONCLUSIVE", doubted, tolerance=tolerances.time))
+    elif time_not_judged is not None:
         findings.append(Finding(LATENCY, "SAME", f"time not judged: {time_not_judged}"))
     elif estimate is None and undecided is not None:
         findings.append(Finding(LATENCY, "INCONCLUSIVE", undecided, tolerance=tolerances.time))
@@ -140,6 +145,12 @@ def judge(
     seen = None if estimate is None or time_not_judged is not None else smallest_slowdown(estimate)
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
     return Verdict(worst, _told(findings, worst), tuple(findings), seen)
+
+
+def _doubted(before: Record, after: Record) -> str:
+    """Why the times of one of them cannot be trusted; empty where both can."""
+    told = (("before", before), ("now", after))
+    return "; ".join(f"{when}: {doubt}" for when, record in told for doubt in record.doubts)
 
 
 def _one_sided(before: Record | None, after: Record | None) -> Verdict:

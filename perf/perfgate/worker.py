@@ -20,6 +20,8 @@ from perfgate.options import DEFAULT_BUDGET_S, Settings
 from perfgate.outputs import digest
 from perfgate.pauses import pausing
 from perfgate.record import Record
+from perfgate.rounds import Timed
+from perfgate.timers import EventTimer, Timing, stretched
 
 PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
@@ -105,10 +107,12 @@ class WorkerMeasure(Measure):
         kernel: Kernel | None = None,
         weights_bytes: int | None = None,
         budget_s: float = DEFAULT_BUDGET_S,
+        timing: Timing = "device",
         **kwargs: Any,
     ) -> Any:
         """As :meth:`perfgate.measure.Measure.__call__`; where there are inputs, the first is the one that is timed."""
-        self._begin(budget_s)
+        self._begin(budget_s, timing)
+        self.instruments.watch.start()
         fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
         _pin()
         first = () if inputs is None else (inputs[0],)
@@ -116,11 +120,11 @@ class WorkerMeasure(Measure):
         def call() -> Any:
             return fn(*first, *args, **kwargs)
 
-        result, cold_s = self._round(call, 1)
+        result, cold_s = self._first(call)
         if check is not None and self.checked:
             check(result)
         before = digest(result)
-        warm_s = self._warm(call, cold_s)
+        warm_s = self._rounds.warm(call, cold_s)
         self._channel.answer("ready", call_s=warm_s, digest=before)
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
@@ -130,6 +134,7 @@ class WorkerMeasure(Measure):
                 self._exact(call, warm_s, work or Work(), kernel, weights_bytes)
             else:
                 break
+        self._note_health()
         if digest(call()) != before:
             raise OutputChangedError(f"{self.record.key}: the call returned something else after timing than before it")
         self._replay.replay(())
@@ -137,15 +142,21 @@ class WorkerMeasure(Measure):
 
     def _block(self, call: Callable[[], Any], calls: int) -> float:
         """Run ``calls`` calls; returns the seconds since the last pause, or since the start where there was none."""
-        now = self.instruments.clock.now
+        if isinstance(self._timer, EventTimer):  # a call that the device's events time has no place to pause
+            return self._rounds.kept(call, calls).seconds
         with pausing(self._pause):
-            self._resumed = now()
+            self._resumed = self.instruments.clock.now()
             for _ in range(calls):
                 call()
-            return self._slowed(self._resumed)
+            seconds = self._elapsed()
+        self.instruments.watch.look()
+        return seconds
+
+    def _elapsed(self) -> float:
+        return stretched(self.instruments.clock, self._resumed, faults.slower(self._faults))
 
     def _pause(self) -> None:
-        self._channel.answer("paused", s=self._slowed(self._resumed))
+        self._channel.answer("paused", s=self._elapsed())
         self._channel.request("go")
         self._resumed = self.instruments.clock.now()
 
@@ -159,7 +170,7 @@ class WorkerMeasure(Measure):
     ) -> None:
         _, peak = self._weigh(call)
         _, counts = counters.count(call)
-        self._fill([warm_s], {}, peak, counts, work, weights_bytes, by_input=True)
+        self._fill(Timed([warm_s]), peak, counts, work, weights_bytes, by_input=True)
         if kernel is not None:
             self._require_kernel(kernel, counts)
         self._channel.answer("exact", record=self.record.to_json())

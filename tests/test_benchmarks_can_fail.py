@@ -27,8 +27,8 @@ import dataclasses
 
 import pytest
 import torch
-from perfgate.measure import Measure
 from perfgate.memory import FakeMeter
+from perfgate.rounds import Rounds
 from perfgate.run import RUN
 
 from fixtures import attention, devices, quantization
@@ -36,7 +36,7 @@ from fixtures.attention.sdpa import pinned
 
 
 def output_changes_after_timing(patch, item):
-    generate, time_inputs, timed = item.module.generate, Measure._time_inputs, []
+    generate, time_inputs, timed = item.module.generate, Rounds.by_input, []
 
     def forgetful(*args, **kwargs):
         out = generate(*args, **kwargs)
@@ -49,7 +49,7 @@ def output_changes_after_timing(patch, item):
         return out
 
     patch.setattr(item.module, "generate", forgetful)
-    patch.setattr(Measure, "_time_inputs", then_remember)
+    patch.setattr(Rounds, "by_input", then_remember)
 
 
 def another_kernel(patch, item):

@@ -242,7 +242,7 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
     assert done.returncode == 1, done.stdout + done.stderr
     assert project.statuses() == {"2ms": "REGRESSED"}
     assert "checked out" in done.stdout
-    assert "judged by" not in done.stdout
+    assert "fresh processes against" not in done.stdout
     assert "the benchmarks' code (" in done.stdout
 
 

@@ -19,6 +19,7 @@ GENERATION = {
     "new_tokens": 8,
     "batch_size": 1,
     "device": "cpu",
+    "device_map": "one",
 }
 LINEAR = {"scheme": "nf4", "in_features": 576, "device": "cpu"}
 
@@ -41,6 +42,7 @@ def selects(suite: ModuleType, name: str, fields: dict[str, Any], **chosen: Any)
         new_tokens_on=lambda device: chosen.get("new_tokens", 8),
         quantization=chosen.get("quantization"),
         attention=chosen.get("attention"),
+        device_map=chosen.get("device_map", "one"),
     )
     config = SimpleNamespace(stash={SETTINGS: settings, RUN: SimpleNamespace(device=chosen.get("device", "cpu"))})
     return suite.pytest_perfgate_in_scope(config, name, fields)
@@ -58,6 +60,7 @@ def test_a_plain_run_selects_everything(suite: ModuleType) -> None:
         {"model": "other"},
         {"prompts": "ja"},
         {"batch_size": 4},
+        {"device_map": "auto"},
         {"new_tokens": 16},
         {"device": "cuda:0"},
         {"quantization": ("int8",)},

@@ -184,6 +184,7 @@ def test_a_case_that_is_gone_is_missing(project: Project, fault: str) -> None:
     assert "FAILED test_spin.py::test_spin[2ms] - spin/2ms: MISSING" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_renamed_case_with_an_alias_is_compared(project: Project) -> None:
     project.table('aliases = { "spin/2ms" = "spin/2ms-renamed" }')
     done = project.run("--benchmark-compare", "--inject", "rename@spin/2ms", "-k", "2ms", "--tolerance", "20")
@@ -217,6 +218,7 @@ def test_stopping_at_the_first_failure_judges_what_there_is(project: Project) ->
     assert project.statuses() == {"1ms": "SAME", "2ms": "REGRESSED"}
 
 
+@pytest.mark.slow
 def test_without_a_budget_it_is_inconclusive_and_strict_fails(project: Project) -> None:
     arguments = ["--benchmark-compare", "--judge", "-k", "2ms", "--judge-budget", "0.001", "--tolerance", "0.01"]
     done = project.run(*arguments)
@@ -226,6 +228,7 @@ def test_without_a_budget_it_is_inconclusive_and_strict_fails(project: Project) 
     assert project.run(*arguments, "--strict").returncode == 1
 
 
+@pytest.mark.slow
 def test_code_that_changed_is_judged_against_its_own_commit(project: Project) -> None:
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -246,6 +249,7 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
     assert "the benchmarks' code (" in done.stdout
 
 
+@pytest.mark.slow
 def test_where_the_environment_cannot_be_rebuilt_fresh_processes_decide(project: Project) -> None:
     slower = BENCHMARK.replace("case.ms / 1000", "case.ms / 1000 * 4")
     (project.folder / "test_spin.py").write_text(slower)  # no git checkout: the old code is gone
@@ -295,6 +299,7 @@ def test_a_project_without_measure_keeps_pytest_benchmarks_own_comparison(tmp_pa
 
 
 class TestRefresh:
+    @pytest.mark.slow
     def test_a_part_keeps_the_rest(self, project: Project) -> None:
         done = project.refresh("-k", "1ms")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -315,6 +320,7 @@ class TestRefresh:
         assert project.refresh("-k", "1ms", "--accept-regressions").returncode == 0
         assert len(project.baselines()) == 2
 
+    @pytest.mark.slow
     def test_what_fails_is_not_stored(self, project: Project) -> None:
         done = project.refresh("-k", "1ms", "--inject", "wrong")
         assert done.returncode == 1

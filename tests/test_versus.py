@@ -173,13 +173,14 @@ def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin
     assert verdicts["short"]["reason"].startswith("latency_s: time +")
 
 
+@pytest.mark.slow
 def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin) -> None:
     spin.cases("fails", "short")
     spin.run("--inject", "slow=50%")
     assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
 
 
-@pytest.mark.parametrize("given", [[], ["--versus-apart"]])
+@pytest.mark.parametrize("given", [[], pytest.param(["--versus-apart"], marks=pytest.mark.slow)])
 def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
     spin.cases("alone", "short")
     done = spin.run("--inject", "slow=100%", *given)
@@ -302,6 +303,7 @@ def test_a_killed_controller_leaves_no_process(spin: Spin) -> None:
     require_gone(workers)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: Spin) -> None:
     git(spin.folder, "init", "-q")
     git(spin.folder, "add", ".")

@@ -20,7 +20,7 @@ NODE_MODULES = $(VENV)/node_modules
 WORKFLOWS = .github/workflows
 
 .PHONY: perf test test-slow test-gpu lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
-	step-summary comment propose
+	comment propose
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(OPTIONS)
@@ -57,9 +57,6 @@ versus: $(STAMP)  ## A/B against BASE: its code, and the versions that constrain
 
 refresh: $(STAMP)  ## record a new baseline; REASON="why" is stored with it
 	$(RUN) pytest perf $(OPTIONS) --refresh-baseline --reason "$$REASON"
-
-step-summary:  ## the reports' summaries, to the CI's page or to the terminal
-	.ci/summary >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 
 comment:  ## the reports of run RUN_ID as the one comment of pull request PULL_REQUEST; needs gh
 	.ci/comment

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import scaling_charts
 from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes
+from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 from fixtures import attention
 
 TITLES = {"attention_prefill": "Attention: prefill", "attention_decode": "Attention: decode"}
+
+LENGTH = {"attention_prefill": "seqlen_q", "attention_decode": "seqlen_k"}
+GUIDES = {"attention_prefill": {"O(L)": 1, "O(L^2)": 2}, "attention_decode": {"O(L)": 1}}
+COSTS = (
+    ("latency_s", "time", Axis("median ms", milliseconds, log=True)),
+    ("activation_peak_bytes", "memory", Axis("call's own peak in MiB", mebibytes, log=True)),
+)
 
 ABOUT = {
     "attention_prefill": "A whole prompt at once. FLOP/s count causal attention as half, as the papers do; the peak is "
@@ -19,22 +27,18 @@ ABOUT = {
 }
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 COLUMNS = (
     Column("case", "case"),
     Column("latency_ms", "median ms", decimals(2)),
-    Column("spread", "±%", _percent),
-    Column("throughput_flop_per_s", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
-    Column("bandwidth_bytes_per_s", "GB/s", lambda value: f"{value / 1e9:,.2f}"),
+    Column("spread", "±%", decimals(1, 100)),
+    Column("throughput_flop_per_s", "GFLOP/s", decimals(1, 1e-9)),
+    Column("bandwidth_bytes_per_s", "GB/s", decimals(2, 1e-9)),
     Column("activation_peak_bytes", "call's peak MiB", mebibytes),
-    Column("relative_error", "relative error", lambda value: f"{value:.1g}"),
+    Column("relative_error", "relative error", significant(1)),
 )
 OF_PEAK = (
-    Column("flop_peak_fraction", "% of peak FLOP/s", _percent),
-    Column("bandwidth_peak_fraction", "% of peak GB/s", _percent),
+    Column("flop_peak_fraction", "% of peak FLOP/s", decimals(1, 100)),
+    Column("bandwidth_peak_fraction", "% of peak GB/s", decimals(1, 100)),
 )
 
 
@@ -66,6 +70,31 @@ def _ratio(record: Record) -> str:
     )
 
 
+def _charts(name: str, rows: Sequence[Record]) -> list[Chart]:
+    """Time and memory over the length, for the shapes that were measured at several lengths."""
+    length = LENGTH[name]
+    shapes: dict[tuple[object, ...], list[Record]] = {}
+    for row in rows:
+        shape = {field: value for field, value in row.fields.items() if field not in (length, "attention", "device")}
+        shapes.setdefault(tuple(shape.items()), []).append(row)
+    found = []
+    for number, (shape, own) in enumerate(shapes.items()):
+        words = ", ".join(f"{field} {value}" for field, value in shape)
+        for metric, title, axis in COSTS:
+            found += scaling_charts.chart(
+                f"{name}-{number}-{metric}",
+                f"{TITLES[name]}, {title}: {words}",
+                own,
+                length,
+                "attention",
+                lambda row, metric=metric: row.value(metric),  # type: ignore[misc]  # bound as it is now
+                Axis("tokens", log=True),
+                axis,
+                GUIDES[name],
+            )
+    return found
+
+
 def sections(records: Sequence[Record]) -> list[Section]:
     """The sections of the attention benchmarks; none where none was selected."""
     out = []
@@ -75,7 +104,8 @@ def sections(records: Sequence[Record]) -> list[Section]:
         if not rows and not notes:
             continue
         columns = COLUMNS + tuple(c for c in OF_PEAK if any(row.value(c.key) is not None for row in rows))
-        out.append(Section(name, title, [ABOUT[name]], Table(columns, [_row(row) for row in rows]), notes))
+        table = Table(columns, [_row(row) for row in rows])
+        out.append(Section(name, title, [ABOUT[name]], table, notes, charts=_charts(name, rows)))
     ratios = [record for record in records if record.name == "attention_ratio" and record.status == "measured"]
     if ratios:
         out.append(Section("attention_ratio", "Attention: two backends in turns", notes=[_ratio(r) for r in ratios]))

@@ -24,10 +24,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     )
 
 
-def pytest_perfgate_sections(records: list[Record]) -> list[Section]:
-    """The experiment's table, its claims and the long-prompt case; then what each part costs alone."""
-    reports = (experiment, attention_report, linear_report, encoder_report)
-    return [section for report in reports for section in report.sections(records)]
+def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> list[Section]:
+    """The recommendation, the experiment's table, its claims and the long prompt; then what each part costs alone."""
+    found = experiment.sections(records, config.stash[SETTINGS].limits)
+    for report in (attention_report, linear_report, encoder_report):
+        found += report.sections(records)
+    return found
 
 
 def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:

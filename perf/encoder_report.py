@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, milliseconds
+from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 COLUMNS = (
     Column("path", "path"),
@@ -13,7 +13,7 @@ COLUMNS = (
     Column("latency_s", "median ms", milliseconds),
     Column("throughput_tokens_per_s", "tokens/s", decimals(0)),
     Column("peak_memory_bytes", "peak MiB", mebibytes),
-    Column("relative_error", "error", lambda value: f"{value:.2g}"),
+    Column("relative_error", "error", significant(2)),
 )
 
 ABOUT = (

@@ -6,10 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import experiment_charts
+import recommendation
 from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, milliseconds, percent, seconds
+from perfgate.report import (
+    Column,
+    Section,
+    Table,
+    Value,
+    decimals,
+    mebibytes,
+    milliseconds,
+    percent,
+    seconds,
+    significant,
+)
+from recommendation import HUMAN, label
 
 from fixtures import attention, quantization
+from fixtures.limits import Limits
 
 Outcome = Literal["held", "not held", "not judged here"]
 
@@ -32,11 +47,13 @@ COLUMNS = (
     Column("throughput_tokens_per_s", "tokens/s", decimals(1)),
     Column("ttft_s", "TTFT ms", milliseconds),
     Column("tpot_s", "TPOT ms", milliseconds),
-    Column("kl_divergence_nats", "KL nats/token", lambda value: f"{value:.2g}"),
+    Column("kl_divergence_nats", "KL nats/token", significant(2)),
     Column("top1_agreement", "top-1", percent),
     Column("exact_match_tokens", "exact tokens", decimals(1)),
     Column("perplexity", "perplexity", decimals(2)),
+    Column(HUMAN, "human score", decimals(2)),
 )
+"""The last one is there only where a person has scored the answers."""
 
 LONG_COLUMNS = (
     Column("row", "row"),
@@ -70,12 +87,8 @@ def _value(record: Record, metric: str) -> float:
     return value
 
 
-def _label(record: Record) -> str:
-    return f"{record.fields['scheme']} + {record.fields['attention']}"
-
-
 def _row(record: Record, columns: Sequence[Column]) -> dict[str, Value]:
-    row: dict[str, Value] = {"row": _label(record), "key": record.key}
+    row: dict[str, Value] = {"row": label(record), "key": record.key}
     row |= {column.key: record.value(column.key) for column in columns[1:]}
     latency = record.metrics.get("latency_s")
     if latency is not None:
@@ -83,8 +96,8 @@ def _row(record: Record, columns: Sequence[Column]) -> dict[str, Value]:
     return row
 
 
-def sections(records: Sequence[Record]) -> list[Section]:
-    """The experiment's sections; none where no row of it was measured."""
+def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
+    """The experiment's sections, the recommendation first; none where no row of it was measured."""
     rows, long, harness = (
         [record for record in records if record.name == name and record.status == "measured"]
         for name in ("generation", "generation_long", "harness")
@@ -99,8 +112,12 @@ def sections(records: Sequence[Record]) -> list[Section]:
             "is the time to the first token, TPOT the time per token after it; KL divergence, top-1 agreement and "
             "exact tokens compare with the unquantized model (eager attention)."
         )
-        table = Table(COLUMNS, [_row(record, COLUMNS) for record in rows])
-        out.append(Section("experiment", "The experiment", [about], table, _notes(rows)))
+        columns = COLUMNS if any(row.value(HUMAN) is not None for row in rows) else COLUMNS[:-1]
+        table = Table(columns, [_row(record, columns) for record in rows])
+        recommended = recommendation.recommend(rows, limits)
+        charts = [experiment_charts.trade(recommended), experiment_charts.latencies(rows)]
+        out += recommendation.sections(recommended)
+        out.append(Section("experiment", "The experiment", [about], table, _notes(rows), charts=charts))
         found = claims(rows)
         out.append(
             Section(
@@ -127,7 +144,7 @@ def _notes(rows: Sequence[Record]) -> list[str]:
     belongs: dict[str, list[str]] = {}
     for record in rows:
         for note in record.notes:
-            belongs.setdefault(note, []).append(_label(record))
+            belongs.setdefault(note, []).append(label(record))
     return [f"{', '.join(labels)}: {note}" for note, labels in belongs.items()]
 
 
@@ -170,8 +187,8 @@ def _memory(text: str, rows: Sequence[Record]) -> Claim:
     return Claim(
         text,
         _outcome(a < b),
-        f"the hungriest 4-bit row ({_label(most)}) peaks at {mebibytes(a)} MiB, the leanest other row "
-        f"({_label(least)}) at {mebibytes(b)} MiB",
+        f"the hungriest 4-bit row ({label(most)}) peaks at {mebibytes(a)} MiB, the leanest other row "
+        f"({label(least)}) at {mebibytes(b)} MiB",
     )
 
 
@@ -217,7 +234,7 @@ def _fastest(text: str, rows: Sequence[Record]) -> Claim:
     return Claim(
         text,
         _outcome(a > b),
-        f"{_label(slowest_named)} makes {a:.1f} tokens/s, the fastest other row ({_label(fastest_other)}) {b:.1f}",
+        f"{label(slowest_named)} makes {a:.1f} tokens/s, the fastest other row ({label(fastest_other)}) {b:.1f}",
     )
 
 
@@ -234,7 +251,7 @@ def _scarce(text: str, rows: Sequence[Record]) -> Claim:
     return Claim(
         text,
         _outcome(leanest in groups[0]),
-        f"the leanest row is {_label(leanest)}, {mebibytes(_value(leanest, 'peak_memory_bytes'))} MiB at its peak",
+        f"the leanest row is {label(leanest)}, {mebibytes(_value(leanest, 'peak_memory_bytes'))} MiB at its peak",
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import scaling_charts
 from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes
+from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 ABOUT = (
     "One layer without bias, on one core where the device is a CPU. GB/s count the weight as it is stored, the inputs "
@@ -13,19 +14,20 @@ ABOUT = (
 )
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
+COSTS = (
+    ("latency_s", "latency", Axis("median ms", milliseconds, log=True)),
+    ("relative_error", "error", Axis("relative error", significant(2), log=True)),
+)
 
 COLUMNS = (
     Column("case", "case"),
     Column("latency_ms", "median ms", decimals(3)),
-    Column("spread", "±%", _percent),
-    Column("throughput_flop_per_s", "GFLOP/s", lambda value: f"{value / 1e9:,.1f}"),
-    Column("bandwidth_bytes_per_s", "GB/s", lambda value: f"{value / 1e9:,.2f}"),
+    Column("spread", "±%", decimals(1, 100)),
+    Column("throughput_flop_per_s", "GFLOP/s", decimals(1, 1e-9)),
+    Column("bandwidth_bytes_per_s", "GB/s", decimals(2, 1e-9)),
     Column("weights_bytes", "weight MiB", mebibytes),
     Column("activation_peak_bytes", "call's peak MiB", mebibytes),
-    Column("relative_error", "relative error", lambda value: f"{value:.2g}"),
+    Column("relative_error", "relative error", significant(2)),
 )
 
 
@@ -41,6 +43,29 @@ def _row(record: Record) -> dict[str, Value]:
     }
 
 
+def _charts(rows: Sequence[Record]) -> list[Chart]:
+    """Latency and error over the number of tokens, for the layers that were measured with several."""
+    layers: dict[tuple[str, bool], list[Record]] = {}
+    for row in rows:
+        shape = f"{row.fields['in_features']} to {row.fields['out_features']} features"
+        layers.setdefault((shape, bool(row.fields["outliers"])), []).append(row)
+    return [
+        chart
+        for number, ((shape, outliers), own) in enumerate(layers.items())
+        for metric, title, axis in COSTS
+        for chart in scaling_charts.chart(
+            f"linear-{number}-{metric}",
+            f"Linear layer, {title}: {shape}{', with outliers' if outliers else ''}",
+            own,
+            "num_tokens",
+            "scheme",
+            lambda row, metric=metric: row.value(metric),  # type: ignore[misc]  # bound as it is now
+            Axis("tokens", log=True),
+            axis,
+        )
+    ]
+
+
 def sections(records: Sequence[Record]) -> list[Section]:
     """The section of the linear layers; none where none was selected."""
     rows = [record for record in records if record.name == "linear" and record.status == "measured"]
@@ -54,4 +79,5 @@ def sections(records: Sequence[Record]) -> list[Section]:
     notes = [f"{', '.join(dict.fromkeys(schemes))}: {note}" for note, schemes in said.items()]
     if not rows and not notes:
         return []
-    return [Section("linear", "Linear layers", [ABOUT], Table(COLUMNS, [_row(record) for record in rows]), notes)]
+    table = Table(COLUMNS, [_row(record) for record in rows])
+    return [Section("linear", "Linear layers", [ABOUT], table, notes, charts=_charts(rows))]

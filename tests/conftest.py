@@ -18,6 +18,8 @@ from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
 
 pytest_plugins = ["pytester"]
 
+os.environ.pop("GITHUB_STEP_SUMMARY", None)  # on CI the inner runs' reports belong nowhere
+
 PERF = Path(__file__).parents[1] / "perf"
 
 CONFTEST = """

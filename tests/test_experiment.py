@@ -6,6 +6,8 @@ import experiment
 import pytest
 from perfgate.record import Metric, Record
 
+from fixtures.limits import NO_LIMITS
+
 
 def row(
     scheme: str,
@@ -71,7 +73,7 @@ def test_every_claim_carries_its_numbers() -> None:
 
 def test_the_table_has_a_row_for_each_measured_row_and_only_those() -> None:
     records = [*NONE, row("int8", "fa2", status="failed"), Record("other", 1, {}, "other/x")]
-    (table, claims) = experiment.sections(records)
+    _, table, claims = experiment.sections(records, NO_LIMITS)
     assert [one["row"] for one in table.table.rows] == ["fp32 + eager", "fp32 + fa2", "fp32 + fa1+fa2"]
     assert table.table.rows[0]["total_s"] == 1.5, "the total is the sum over the inputs"
     assert table.table.rows[0]["ttft_s"] is None, "what was not measured is absent, not zero"
@@ -79,9 +81,10 @@ def test_the_table_has_a_row_for_each_measured_row_and_only_those() -> None:
 
 
 def test_a_note_is_printed_once_with_the_rows_it_belongs_to() -> None:
-    (table, _) = experiment.sections([row("bf16", "eager", note="emulated"), row("bf16", "fa2", note="emulated")])
+    records = [row("bf16", "eager", note="emulated"), row("bf16", "fa2", note="emulated")]
+    _, table, _ = experiment.sections(records, NO_LIMITS)
     assert list(table.notes) == ["bf16 + eager, bf16 + fa2: emulated"]
 
 
 def test_nothing_measured_makes_no_section() -> None:
-    assert experiment.sections([row("fp32", "eager", status="failed")]) == []
+    assert experiment.sections([row("fp32", "eager", status="failed")], NO_LIMITS) == []

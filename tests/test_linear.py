@@ -199,7 +199,7 @@ def record(scheme: str, *, skipped: str | None = None, note: str | None = None) 
     return Record(
         "linear",
         1,
-        {"scheme": scheme},
+        {"scheme": scheme, "in_features": 8, "out_features": 8, "num_tokens": 1, "outliers": False},
         f"linear/{scheme}-i8-o8-t1",
         status="skipped" if skipped else "measured",
         reason=skipped,

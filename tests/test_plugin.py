@@ -171,7 +171,7 @@ class TestReport:
 
     def test_report_dir(self, project: Project) -> None:
         result = project.run("--report-dir=deep/er")
-        result.stdout.fnmatch_lines(["perfgate: wrote deep/er/summary.md and deep/er/results.json"])
+        result.stdout.fnmatch_lines(["perfgate: wrote results.json, summary.md, index.html into deep/er"])
         assert project.results("deep/er")["session"]["ledger"] == {"measured": [BUILTIN, LOOP], "skipped": [MANY]}
         assert not (project.path / "perf-report").exists()
 
@@ -319,7 +319,10 @@ class TestProcess:
         assert result.ret == pytest.ExitCode.INTERRUPTED
         assert list(project.records()) == ["test_one/first"]
         result.stdout.fnmatch_lines(
-            ["Interrupted: only the cases below were measured.", "*wrote perf-report/summary.md*"]
+            [
+                "Interrupted: only the cases below were measured.",
+                "*wrote results.json, summary.md, index.html into perf-report",
+            ]
         )
         session = json.loads((project.path / "out.json").read_text())["perfgate"]
         assert session["interrupted"] is project.results()["session"]["interrupted"] is True

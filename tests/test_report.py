@@ -50,14 +50,21 @@ class TestTables:
 
     def test_json_keeps_raw_values_and_the_data_beside_them(self) -> None:
         table = Table([Column("bytes", "MiB", mebibytes)], [{"bytes": 2**20}])
-        section = Section("name", "Title", ["text"], table, ["note"], {"slope": 2.5})
-        assert json.loads(json.dumps(section.to_json())) == {
+        section = Section("name", "Title", ["text"], table, ["note"], {"slope": 2.5}, lead=["first"])
+        found = json.loads(json.dumps(section.to_json()))
+        columns = found.pop("columns")
+        assert found == {
             "title": "Title",
+            "lead": ["first"],
             "paragraphs": ["text"],
+            "changes": [],
             "notes": ["note"],
             "rows": [{"bytes": 1048576}],
+            "folded": False,
             "slope": 2.5,
         }
+        assert columns[0]["title"] == "MiB"
+        assert columns[0]["format"] == {"kind": "fixed", "scale": 2**-20, "digits": 1, "suffix": ""}
 
 
 class TestTerminal:

@@ -1,4 +1,5 @@
-"""``python -m perfgate doctor | selftest``: what this machine offers to the benchmarks here; a test of the gate."""
+"""``python -m perfgate doctor | report | selftest``: what this machine offers to the benchmarks here; the report of a
+run again; a test of the gate."""
 
 from __future__ import annotations
 
@@ -7,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from perfgate.rebuild import OPTION
+
+DEFAULT_RESULTS = "perf-report/results.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
         usage="%(prog)s [what pytest would be given: paths, --model, --device, -k ...]",
         help="tell the devices, meters, clocks and pins of this machine, which cases will run, and why others will not",
     )
+    report = commands.add_parser(
+        "report",
+        usage="%(prog)s [--from results.json] [--report-dir DIR] [what pytest would be given: the suite's options]",
+        help="write a run's report again from its results.json, with the options given now; nothing is measured",
+    )
+    report.add_argument("--from", dest="results", default=DEFAULT_RESULTS, metavar="FILE", help="default: %(default)s")
     selftest = commands.add_parser(
         "selftest",
         usage="%(prog)s [--hours H] [--kinds PATTERN ...] [--results FILE] [what pytest would be given]",
@@ -27,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     selftest.add_argument("--kinds", nargs="+", default=["*"], metavar="PATTERN", help="only these kinds of tries")
     selftest.add_argument("--results", type=Path, default=Path("perf-report/selftest.jsonl"), metavar="FILE")
     parsed, extra = parser.parse_known_args(arguments)  # argparse.REMAINDER refuses an option in the first place
+    if parsed.command == "report":
+        paths = _benchmark_paths()  # their conftest.py has the suite's part of the report
+        return int(pytest.main(["-p", "perfgate.plugin", f"{OPTION}={parsed.results}", *extra, *paths]))
     names_paths = any(Path(argument.split("::")[0]).exists() for argument in extra)
     if not names_paths:
         extra = [*extra, *_benchmark_paths()]

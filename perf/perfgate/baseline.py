@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from perfgate.case import slug
 from perfgate.files import write_atomic
 from perfgate.fingerprint import Fingerprint
 from perfgate.record import Record
-from perfgate.valid import RecordError, finite, free_form, items, mapping, one_of, text, whole
+from perfgate.valid import RecordError, finite, free_form, items, mapping, one_of, refuse_constant, text, whole
 
 SCHEMA = 1
 OWN = "perfgate"
@@ -116,7 +116,7 @@ def load(path: Path) -> Baseline:
         BaselineError: it cannot be read, or anything in it is missing, of the wrong type, or impossible.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
         own = mapping(OWN, mapping("baseline", data)[OWN])
         schema = own["schema"]
         if type(schema) is not int:
@@ -142,10 +142,6 @@ def load(path: Path) -> Baseline:
         raise BaselineError(
             f"{path} is damaged: {said}; restore it (`git checkout -- {path}`), or record a new one: {REFRESH}"
         ) from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise RecordError(f"{constant} is no number")
 
 
 def _entry(data: Any, refreshes: list[Refresh]) -> Entry:

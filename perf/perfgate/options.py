@@ -33,6 +33,7 @@ class Settings:
     budget_s: float | None = None
     precision: float = DEFAULT_PRECISION
     report_dir: Path = Path("perf-report")
+    html: bool = True
     pin: bool = True
     benchmarks: str = "."
     packages: tuple[str, ...] = ()
@@ -111,7 +112,12 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--report-dir",
         metavar="DIR",
-        help="folder for the report of this run: results.json and summary.md (default perf-report)",
+        help="folder for the report of this run: index.html, summary.md and results.json (default perf-report)",
+    )
+    group.addoption(
+        "--no-html",
+        action="store_true",
+        help="leave index.html out of the report; `python -m perfgate report` makes it from results.json later",
     )
     group.addoption(
         "--no-pins",
@@ -171,6 +177,7 @@ def from_config(config: pytest.Config) -> Settings:
         budget_s=table.get("measure_budget_s") if budget is None else budget,
         precision=float(table.get("measure_precision", DEFAULT_PRECISION)) if percent is None else percent / 100,
         report_dir=config.invocation_params.dir / (option("report_dir") or table.get("report_dir", "perf-report")),
+        html=not option("no_html"),
         pin=not option("no_pins"),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfgate import case as case_tables
-from perfgate import doctor, failures, gate, hookspec, options, pins, processes, refresh, versus, worker
+from perfgate import doctor, failures, gate, hookspec, options, pins, processes, rebuild, refresh, versus, worker
 from perfgate.case import row_of
 from perfgate.clocks import WallClock
 from perfgate.measure import FellBackError, Measure
@@ -60,10 +60,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     versus.add_options(parser)
     gate.add_options(parser)
     refresh.add_options(parser)
+    rebuild.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspec)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    path = config.getoption(rebuild.OPTION)
+    if path is None:
+        return None
+    config._do_configure()  # as pytest's own --version and --fixtures do: nothing is collected
+    return rebuild.report(config, path)
 
 
 @pytest.hookimpl(tryfirst=True)  # a suite's own pytest_configure may ask for the run
@@ -285,4 +294,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"perfgate: {run.write_error}", red=True)
     else:
         folder = relative(run.settings.report_dir, config.invocation_params.dir)
-        terminalreporter.write_line(f"perfgate: wrote {folder}/summary.md and {folder}/results.json")
+        terminalreporter.write_line(f"perfgate: wrote {', '.join(run.written)} into {folder}")

@@ -62,7 +62,7 @@ def fresh(
     with tempfile.TemporaryDirectory(prefix="perfgate-process-") as temporary:
         out = Path(temporary)
         command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-json={out / 'benchmarks.json'}"]
-        command += [f"--report-dir={out}", "-q", "-p", "no:cacheprovider"]
+        command += [f"--report-dir={out}", "--no-html", "-q", "-p", "no:cacheprovider"]
         environment = os.environ | for_children() | {ONLY: json.dumps(sorted(keys)), FAULTS: " ".join(faults)}
         try:
             done = subprocess.run(

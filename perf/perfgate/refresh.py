@@ -117,7 +117,7 @@ class Refresher:
         else:
             data = baseline.to_json(results[0].head, store.machine_key, kept | entries)
             stored, said = store.save(data, refresh), []
-        run.own_sections = report.refreshed(stored, before, entries, verdicts, refresh, said)
+        run.own_sections = report.refreshed(stored, before, entries, verdicts, refresh, said, run)
         for key, item in items.items():
             about = [text for text in said if text.startswith(f"{key}: ")]
             outcomes.report(self._config, item.nodeid, "; ".join(about) or None)

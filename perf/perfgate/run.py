@@ -12,15 +12,17 @@ import pytest
 
 from perfgate import accelerator, clocks, environment, health, memory, options, pins, processes
 from perfgate.accelerator import Accelerator
+from perfgate.baseline import BaselineStore
 from perfgate.case import row_of, slug
 from perfgate.faults import RENAMED
-from perfgate.files import write_atomic
 from perfgate.fingerprint import Fingerprint, code_digest
 from perfgate.health import BUSY_LOAD, Health
 from perfgate.measure import Instruments
 from perfgate.options import Settings
 from perfgate.record import SCHEMA, Record
-from perfgate.report import Section, duration, markdown
+from perfgate.report import Section, duration, history, output
+from perfgate.report import session as report
+from perfgate.results import Results
 from perfgate.takeover import Takeover
 from perfgate.watch import Watch
 
@@ -62,6 +64,7 @@ class Run:
     waiting: list[pytest.Item] = field(default_factory=list)
     disabled: bool = False
     interrupted: bool = False
+    written: tuple[str, ...] = ()
     write_error: str | None = None
     sections: list[Section] = field(default_factory=list)
     own_sections: list[Section] | None = None
@@ -255,33 +258,34 @@ class Run:
         }
 
     def finish(self) -> None:
-        """Make the sections and write ``results.json`` and ``summary.md``; remembers why if they cannot be written."""
+        """Make the sections and write the report's files; remembers why if they cannot be written."""
         records = list(self.records.values())
         compared = [] if self.gate is None else self.gate.sections()
         if not records and self.own_sections is None and not compared:
             return
-        self.sections.extend(compared)
-        if self.own_sections is not None:
-            self.sections.extend(self.own_sections)
-        else:
-            for sections in self.config.hook.pytest_perfgate_sections(config=self.config, records=records):
-                self.sections.extend(sections)
         session = self.session()
-        self.sections.append(_run_section(session, records))
-        results = {
-            "session": session,
-            "records": [record.to_json() for record in records],
-            "sections": {section.name: section.to_json() for section in self.sections},
-        }
-        folder = self.settings.report_dir
+        own = self.own_sections
+        if own is None:
+            found = self.config.hook.pytest_perfgate_sections(config=self.config, records=records)
+            own = [section for sections in found for section in sections]
+        alone = processes.only() is None
+        past = self._history(session["machine_key"], records) if alone else []
+        self.sections = [report.outcome(session, records), *compared, *own, *past, report.about(session)]
         try:
-            write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
-            write_atomic(folder / "summary.md", markdown.render("Performance report", self.sections))
-        except (OSError, TypeError, ValueError) as wrong:
-            self.write_error = (
-                f"the report could not be written to {folder}: {wrong}; pass --report-dir DIR to put it elsewhere"
+            self.written = output.write(
+                self.settings.report_dir,
+                Results(session, records, self.sections),
+                html=self.settings.html,
+                shared=alone,
             )
+        except output.OutputError as wrong:
+            self.write_error = str(wrong)
         self._remember_durations()
+
+    def _history(self, machine_key: str, records: list[Record]) -> list[Section]:
+        """What the stored baselines of this machine know of the run's cases."""
+        files = BaselineStore(self.settings.baselines, machine_key).files()
+        return history.sections(files, records, self.settings.aliases)
 
     def _remember_durations(self) -> None:
         cache = getattr(self.config, "cache", None)
@@ -297,20 +301,3 @@ def _benchmark_name(item: pytest.Item) -> str:
 def relative(path: Path, to: Path) -> str:
     """``path`` as a person in folder ``to`` would write it."""
     return str(path.relative_to(to)) if path.is_relative_to(to) else str(path)
-
-
-def _run_section(session: dict[str, Any], records: list[Record]) -> Section:
-    fingerprint = session["fingerprint"]
-    versions = ", ".join(f"{name} {version}" for name, version in fingerprint["versions"].items())
-    commit = fingerprint["commit"][:12] if fingerprint["commit"] else "unknown"
-    paragraphs = [
-        f"Machine: {session['machine_key']}, on {session['machine']['device']}; {session['started']}.",
-        f"Versions: {versions}; commit {commit}{', with changes' if fingerprint['dirty'] else ''}.",
-        f"Load before {session['health']['before']['load_1min']}, after {session['health']['after']['load_1min']}.",
-        "Cases: " + ", ".join(f"{len(keys)} {status}" for status, keys in session["ledger"].items()) + ".",
-    ]
-    if session["interrupted"]:
-        paragraphs.insert(0, "Interrupted: only the cases below were measured.")
-    notes = [f"{record.key}: {record.status}: {record.reason}" for record in records if record.status != "measured"]
-    notes += [f"{record.key}: INCONCLUSIVE: {'; '.join(record.doubts)}" for record in records if record.doubts]
-    return Section("run", "This run", paragraphs, notes=notes)

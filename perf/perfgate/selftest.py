@@ -24,6 +24,7 @@ from perfgate.faults import ENVIRONMENT as FAULTS
 from perfgate.faults import RENAMED
 from perfgate.findings import FAILING
 from perfgate.report import Column, Section, Table, Value, duration, percent
+from perfgate.report.output import STEP_SUMMARY
 
 CONFIDENCE = 0.95
 NOT_TIMED = ("--judge-budget", "0.001")
@@ -95,9 +96,9 @@ def attempt(kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting:
     aliases = {case: f"{case}{RENAMED}" for case in cases} if kind.alias else {}
     with tempfile.TemporaryDirectory(prefix="perfgate-selftest-") as folder, _busy(kind.busy):
         command = [sys.executable, "-m", "pytest", *arguments, "--benchmark-compare", "--judge", *kind.arguments]
-        command += [f"--report-dir={folder}", "-q", "--benchmark-quiet", "-p", "no:cacheprovider"]
+        command += [f"--report-dir={folder}", "--no-html", "-q", "--benchmark-quiet", "-p", "no:cacheprovider"]
         command += [f"--alias={old}={new}" for old, new in aliases.items()]
-        environment = os.environ | {FAULTS: " ".join(faults)}
+        environment = {k: v for k, v in os.environ.items() if k != STEP_SUMMARY} | {FAULTS: " ".join(faults)}
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
@@ -149,15 +150,15 @@ def interval(hits: int, tries: int) -> tuple[float, float]:
 
 COLUMNS = (
     Column("kind", "what was done"),
-    Column("cases", "cases tried", str),
-    Column("failed", "failed", str),
+    Column("cases", "cases tried"),
+    Column("failed", "failed"),
     Column("failed_rate", "rate", percent),
     Column("low", "from", percent),
     Column("high", "to", percent),
-    Column("same", "called SAME", str),
-    Column("inconclusive", "INCONCLUSIVE", str),
-    Column("runs", "comparisons", str),
-    Column("runs_failed", "of them failed without cause", str),
+    Column("same", "called SAME"),
+    Column("inconclusive", "INCONCLUSIVE"),
+    Column("runs", "comparisons"),
+    Column("runs_failed", "of them failed without cause"),
 )
 
 

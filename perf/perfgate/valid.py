@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 
 class RecordError(ValueError):
     """A record that breaks the schema. The message names the field, what was found and what is allowed."""
+
+
+def refuse_constant(constant: str) -> NoReturn:
+    """For ``json.loads(parse_constant=...)``: NaN and Infinity are no JSON."""
+    raise RecordError(f"{constant} is no number")
 
 
 def one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -1,10 +1,49 @@
-"""A report: sections of text and tables, made once from the records and rendered by terminal, Markdown and JSON."""
+"""A report: sections of text, tables and charts, made once from the records and rendered by terminal, Markdown, HTML
+and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from perfgate.report.charts import Axis, Chart, Series
+from perfgate.report.formats import (
+    TEXT,
+    Format,
+    decimals,
+    duration,
+    latency,
+    mebibytes,
+    milliseconds,
+    percent,
+    printable,
+    seconds,
+    significant,
+)
+from perfgate.valid import RecordError, finite, free_form, items, mapping, text
+
+__all__ = [
+    "MISSING",
+    "TEXT",
+    "Axis",
+    "Chart",
+    "Column",
+    "Format",
+    "Section",
+    "Series",
+    "Table",
+    "Value",
+    "decimals",
+    "duration",
+    "latency",
+    "mebibytes",
+    "milliseconds",
+    "percent",
+    "printable",
+    "seconds",
+    "significant",
+]
 
 Value = str | int | float | bool | None
 
@@ -17,12 +56,26 @@ class Column:
 
     key: str
     title: str
-    render: Callable[[Any], str] = str
+    render: Format = TEXT
     words: bool = False
 
     def text(self, row: Mapping[str, Value]) -> str:
         value = row.get(self.key)
-        return MISSING if value is None else self.render(value)
+        return MISSING if value is None else printable(self.render(value))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"key": self.key, "title": self.title, "format": self.render.to_json(), "words": self.words}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Column:
+        """Read one column.
+
+        Raises:
+            RecordError, KeyError: a field is missing or wrong.
+        """
+        fields = mapping("column", data)
+        render = Format.from_json(fields["format"])
+        return cls(text("key", fields["key"]), text("title", fields["title"]), render, bool(fields["words"]))
 
 
 @dataclass(frozen=True)
@@ -32,12 +85,35 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Value]]
 
+    def is_words(self, position: int) -> bool:
+        """Whether a column holds words, which begin at the left; numbers end at the right."""
+        return position == 0 or self.columns[position].words
+
+    @classmethod
+    def from_json(cls, columns: Any, rows: Any) -> Table:
+        """Read a table; a value must suit its column.
+
+        Raises:
+            RecordError, KeyError: a field is missing or wrong.
+        """
+        table = cls([Column.from_json(one) for one in items("columns", columns)], [])
+        if not table.columns:
+            raise RecordError("columns: got none")
+        found = [free_form("row", row) for row in items("rows", rows)]
+        for column in table.columns:
+            for row in found:
+                value = row.get(column.key)
+                if value is not None and column.render.kind != "text":
+                    finite(column.key, value)
+        return cls(table.columns, found)
+
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the report: paragraphs, then an optional table, then notes.
+    """A titled part of the report: paragraphs, what changed, charts, an optional table, then notes.
 
-    ``name`` is its key in results.json, where ``data`` stands beside the table's raw rows.
+    ``name`` is its key in results.json, where ``data`` stands beside the table's raw rows. ``lead`` is what the whole
+    report begins with: a verdict, a recommendation. ``folded``: a detail, closed in Markdown and HTML until asked for.
     """
 
     name: str
@@ -46,44 +122,45 @@ class Section:
     table: Table | None = None
     notes: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    lead: Sequence[str] = ()
+    changes: Sequence[str] = ()
+    charts: Sequence[Chart] = ()
+    folded: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"title": self.title, "paragraphs": list(self.paragraphs), "notes": list(self.notes)}
+        """The section as data; with its name, :meth:`from_json` makes the same section of it."""
+        out: dict[str, Any] = {name: list(getattr(self, name)) for name in _TEXTS} | {"title": self.title}
         if self.table is not None:
+            out["columns"] = [column.to_json() for column in self.table.columns]
             out["rows"] = [dict(row) for row in self.table.rows]
-        return out | dict(self.data)
+        if self.charts:
+            out["charts"] = [chart.to_json() for chart in self.charts]
+        return out | {"folded": self.folded} | dict(self.data)
+
+    @classmethod
+    def from_json(cls, name: str, data: Any) -> Section:
+        """Read one section.
+
+        Raises:
+            RecordError: a field is missing or wrong.
+        """
+        fields = dict(mapping(f"section {name}", data))
+        try:
+            texts = {one: [text(one, line) for line in items(one, fields.pop(one))] for one in _TEXTS}
+            columns = fields.pop("columns", None)
+            return cls(
+                name,
+                text("title", fields.pop("title")),
+                table=None if columns is None else Table.from_json(columns, fields.pop("rows")),
+                charts=[Chart.from_json(one) for one in items("charts", fields.pop("charts", []))],
+                folded=bool(fields.pop("folded")),
+                data=free_form("data", fields),
+                **texts,
+            )
+        except KeyError as missing:
+            raise RecordError(f"section {name}: field {missing} is missing") from None
+        except RecordError as wrong:
+            raise RecordError(f"section {name}: {wrong}") from None
 
 
-def mebibytes(value: float) -> str:
-    return f"{value / 2**20:,.1f}"
-
-
-def milliseconds(value: float) -> str:
-    return f"{value * 1e3:,.1f}"
-
-
-def seconds(value: float) -> str:
-    return f"{value:,.2f}"
-
-
-def latency(value: float) -> str:
-    """Seconds in the unit that suits them: ``1.25 s``, ``3.42 ms``, ``870 ns``."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
-
-
-def decimals(digits: int) -> Callable[[float], str]:
-    """Render with a fixed number of decimals."""
-    return lambda value: f"{value:,.{digits}f}"
-
-
-def percent(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def duration(value: float) -> str:
-    """A duration for people: ``8 s``, ``3 min 20 s``."""
-    whole = round(value)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+_TEXTS = ("paragraphs", "notes", "lead", "changes")

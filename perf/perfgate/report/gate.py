@@ -10,11 +10,14 @@ from statistics import fmean
 from perfgate.baseline import Baseline, Entry, Refresh
 from perfgate.findings import LATENCY, WORST_FIRST, Finding
 from perfgate.fingerprint import differences
-from perfgate.report import Column, Section, Table, Value, decimals, latency, mebibytes, percent
+from perfgate.report import Column, Section, Table, Value, decimals, intervals, latency, mebibytes, percent
+from perfgate.report.charts import Chart
 from perfgate.run import Run
 from perfgate.verdict import Verdict
 
 PEAK = "peak_memory_bytes"
+CHANGED = ("REGRESSED", "FELL_BACK", "MISSING", "IMPROVED", "NEW")
+"""Verdicts that say that something has changed."""
 
 COLUMNS = (
     Column("case", "case"),
@@ -54,10 +57,16 @@ def _counted(verdicts: Mapping[str, Verdict]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in WORST_FIRST if counts[status]) or "nothing compared"
 
 
-def _notes(verdicts: Mapping[str, Verdict]) -> list[str]:
-    told = [(key, one) for key, one in verdicts.items() if one.status != "SAME"]
+def _told(verdicts: Mapping[str, Verdict], *, changed: bool) -> list[str]:
+    """What is not the same in words, the worst first: what has changed, or what nothing can be said of."""
+    told = [(key, one) for key, one in verdicts.items() if one.status != "SAME" and (one.status in CHANGED) is changed]
     told.sort(key=lambda pair: WORST_FIRST.index(pair[1].status))
     return [f"{key}: {one.status}: {one.reason}" for key, one in told]
+
+
+def _charts(rows: Sequence[Mapping[str, Value]], run: Run) -> list[Chart]:
+    tolerances = {run.settings.tolerances_of(str(row["case"])).time for row in rows}
+    return intervals.chart("Now against the baseline", "time now / baseline", rows, sorted(tolerances))
 
 
 def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> list[Section]:
@@ -67,7 +76,6 @@ def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> l
     changed = differences(latest.fingerprint, run.fingerprint())
     name = baseline.path.name
     paragraphs = [
-        f"{_counted(verdicts)}.",
         f"Baseline {name}, recorded {latest.date} on {baseline.machine_key} by {latest.runs} processes: "
         f"{latest.reason}",
         f"Changed since: {', '.join(changed) or 'nothing: times are history and are not judged'}.",
@@ -84,7 +92,19 @@ def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> l
         "baseline": {"file": name, "machine_key": baseline.machine_key, "reason": latest.reason, "date": latest.date},
         "verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()},
     }
-    return [Section("gate", "Against the baseline", paragraphs, Table(COLUMNS, rows), _notes(verdicts), data)]
+    return [
+        Section(
+            "gate",
+            "Against the baseline",
+            paragraphs,
+            Table(COLUMNS, rows),
+            _told(verdicts, changed=False),
+            data,
+            lead=[f"Against the baseline: {_counted(verdicts)}."],
+            changes=_told(verdicts, changed=True),
+            charts=_charts(rows, run),
+        )
+    ]
 
 
 def refreshed(
@@ -94,10 +114,10 @@ def refreshed(
     verdicts: Mapping[str, Verdict],
     refresh: Refresh,
     problems: Sequence[str],
+    run: Run,
 ) -> list[Section]:
     """The refresh's section: old against new, and where the new is or why it is nowhere."""
     paragraphs = [
-        f"Stored as {stored}: commit it." if stored is not None else "Nothing was stored; the baseline is as it was.",
         f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
         f"Against the baseline before: {_counted(verdicts) if before is not None else 'there was none'}.",
     ]
@@ -105,6 +125,19 @@ def refreshed(
     old = {} if before is None else before.entries
     for key, entry in entries.items():
         rows.append(_row(key, verdicts[key], old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
-    notes = list(problems) or ([] if before is None else _notes(verdicts))
+    told = {} if before is None else verdicts
     data = {"verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()}}
-    return [Section("refresh", "New baseline", paragraphs, Table(COLUMNS, rows), notes, data)]
+    lead = f"Stored as {stored}: commit it." if stored is not None else "Nothing was stored; the baseline is as it was."
+    return [
+        Section(
+            "refresh",
+            "New baseline",
+            paragraphs,
+            Table(COLUMNS, rows),
+            list(problems) or _told(told, changed=False),
+            data,
+            lead=[lead],
+            changes=[] if problems else _told(told, changed=True),
+            charts=_charts(rows, run),
+        )
+    ]

@@ -1,38 +1,98 @@
-"""Sections as GitHub-flavoured Markdown."""
+"""Sections as GitHub-flavoured Markdown: the verdict first, then what changed, then the tables, details folded."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
 
-from perfgate.report import Section, Table
+from perfgate.report import Section, Table, printable
+
+LIMIT_BYTES = 900 * 1024
+"""What a summary may have. Source: GitHub Docs, "Workflow commands": a step's summary is restricted to 1 MiB; the rest
+is left for what else a step writes."""
+LONGEST = 2_000
+"""Characters of one text; more is no text for a summary."""
+SHOWN_CHANGES = 30
+"""Changes that are listed openly; the others are folded."""
+ELSEWHERE = "results.json and index.html have them"
 
 
-def render(title: str, sections: Sequence[Section]) -> str:
-    """One document: a first-level title, each section below a second-level one."""
-    lines = [f"# {title}", ""]
+def render(title: str, sections: Sequence[Section], limit_bytes: int = LIMIT_BYTES) -> str:
+    """One document of at most ``limit_bytes`` in UTF-8: what does not fit is counted and left out, the longest first.
+
+    A first-level title, the sections' leads and changes, then each section below a second-level title.
+    """
+    top = [f"# {_text(title)}", ""]
     for section in sections:
-        lines += [f"## {_text(section.title)}", ""]
-        for paragraph in section.paragraphs:
-            lines += [_text(paragraph), ""]
-        if section.table is not None:
-            lines += [*_table(section.table), ""]
-        if section.notes:
-            lines += [*(f"- {_text(note)}" for note in section.notes), ""]
-    return "\n".join(lines)
+        for line in section.lead:
+            top += [f"**{_text(line)}**", ""]
+    top += _changes([line for section in sections for line in section.changes])
+    blocks = [top, *(_section(section) for section in sections)]
+    while sum(map(_size, blocks)) > limit_bytes:
+        longest = max(blocks, key=_size)
+        if len(longest) <= 4:  # nothing but a title left
+            break
+        _shorten(longest)
+    return "\n".join(line for block in blocks for line in block)
+
+
+def _size(block: Sequence[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in block)
+
+
+def _shorten(block: list[str]) -> None:
+    """Cut the longest run of table rows or list items to its first half, and say so."""
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for position, line in enumerate([*block, ""]):
+        if not line or line[0] not in "|-":
+            runs.append((start, position))
+            start = position + 1
+    start, stop = max(runs, key=lambda run: _size(block[run[0] : run[1]]))
+    keep = start + max(2, (stop - start) // 2)
+    if stop - start <= 3:
+        del block[2:]
+        block.append("(left out: it is too long for a summary)")
+        return
+    left_out = [line for line in block[keep:stop] if not line.startswith("...")]
+    block[keep:stop] = ["", f"({len(left_out)} more lines do not fit here; {ELSEWHERE})", ""]
+
+
+def _changes(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    shown, rest = lines[:SHOWN_CHANGES], lines[SHOWN_CHANGES:]
+    out = ["## What changed", "", *(f"- {_text(line)}" for line in shown), ""]
+    return out + _fold(f"{len(rest)} more", [*(f"- {_text(line)}" for line in rest), ""]) if rest else out
+
+
+def _fold(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "</details>", ""]
+
+
+def _section(section: Section) -> list[str]:
+    lines = [line for paragraph in section.paragraphs for line in (_text(paragraph), "")]
+    if section.table is not None:
+        lines += [*_table(section.table), ""]
+    if section.notes:
+        lines += [*(f"- {_text(note)}" for note in section.notes), ""]
+    if not lines:
+        return []
+    return _fold(_text(section.title), lines) if section.folded else [f"## {_text(section.title)}", "", *lines]
 
 
 def _table(table: Table) -> list[str]:
     header = "| " + " | ".join(_text(column.title) for column in table.columns) + " |"
-    left = [position == 0 or column.words for position, column in enumerate(table.columns)]
-    ruler = "|" + "|".join("---" if words else "---:" for words in left) + "|"
+    ruler = "|" + "|".join("---" if table.is_words(n) else "---:" for n in range(len(table.columns))) + "|"
     rows = ["| " + " | ".join(_text(column.text(row)) for column in table.columns) + " |" for row in table.rows]
     return [header, ruler, *rows]
 
 
 def _text(text: str) -> str:
     """``text`` on one line, with what Markdown or HTML would take as mark-up escaped."""
-    flat = html.escape(" ".join(text.split()), quote=False)
-    for character in "\\`*_[]|":
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}... ({len(text):,} characters)"
+    flat = html.escape(printable(text), quote=False)
+    for character in "\\`*_[]|~":
         flat = flat.replace(character, f"\\{character}")
     return flat

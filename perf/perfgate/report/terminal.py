@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from perfgate.report import Column, Section, Table
+from perfgate.report import Column, Section, Table, printable
 
 
 def render(sections: Sequence[Section], width: int) -> str:
@@ -19,14 +19,18 @@ def render(sections: Sequence[Section], width: int) -> str:
     console = Console(width=width, color_system=None, force_terminal=False, highlight=False)
     with console.capture() as captured:
         for section in sections:
-            console.rule(Text(section.title), characters="-")
-            for paragraph in section.paragraphs:
-                console.print(Text(paragraph))
+            console.rule(Text(printable(section.title)), characters="-")
+            for paragraph in (*section.lead, *section.paragraphs):
+                console.print(Text(printable(paragraph)))
+            if section.folded:  # the details are in the files
+                continue
+            for change in section.changes:
+                console.print(Text(f"- {printable(change)}"))
             if section.table is not None:
                 for part in _fitting(section.table, console, width):
                     console.print(part)
             for note in section.notes:
-                console.print(Text(f"- {note}"))
+                console.print(Text(f"- {printable(note)}"))
     return captured.get()
 
 

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 from perfgate.findings import changed_operators
 from perfgate.lockstep import Comparison, Lockstep
-from perfgate.report import Column, Section, Table, Value, decimals, duration, mebibytes
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
+from perfgate.report import Column, Section, Table, Value, decimals, duration, intervals, mebibytes
 
 COLUMNS = (
     Column("case", "case"),
@@ -22,10 +17,10 @@ COLUMNS = (
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
     Column("verdict", "verdict", words=True),
-    Column("smallest_slowdown", "could have seen %", _percent),
+    Column("smallest_slowdown", "could have seen %", decimals(1, 100)),
     Column("a_peak_bytes", "A peak MiB", mebibytes),
     Column("b_peak_bytes", "B peak MiB", mebibytes),
-    Column("pairs", "pairs", str),
+    Column("pairs", "pairs"),
 )
 
 
@@ -100,7 +95,6 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
     cases = list(run.cases.values())
     counts = Counter(map(status, cases))
     paragraphs = [
-        f"{', '.join(f'{n} {word}' for word, n in counts.items())}.",
         f"A is {a.name}, B is {b.name}. Versions that differ: {', '.join(differ) or 'none of those listed'}.",
         f"{run.pairs} pairs of fresh processes in {elapsed_s:.0f} s; tolerance {_tolerances(run)}, chance "
         f"that anything unchanged is called changed at most {run.plan.alpha:.1%} for all cases together. "
@@ -111,7 +105,8 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             f"About {duration(run.needed_s)} of budget for the {len(run.undecided)} undecided cases alone would decide "
             "those whose number of pairs is known."
         )
-    notes = [f"{case.key}: {status(case)}: {why(case)}" for case in cases if status(case) != "SAME"]
+    told = [(status(case), f"{case.key}: {status(case)}: {why(case)}") for case in cases]
+    notes = [text for word, text in told if word == "INCONCLUSIVE"]
     notes += [f"{case.key}: measured apart: the device holds one side at a time" for case in cases if case.apart]
     notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]
     notes += [f"{case.key}: {text}" for case in cases if (text := _quality(case))]
@@ -128,4 +123,18 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             for case in cases
         },
     }
-    return [Section("versus", "B against A", paragraphs, Table(COLUMNS, [_row(case) for case in cases]), notes, data)]
+    rows = [_row(case) for case in cases]
+    tolerances = [run.plan.tolerances_of(key).time for key in run.cases]
+    return [
+        Section(
+            "versus",
+            "B against A",
+            paragraphs,
+            Table(COLUMNS, rows),
+            notes,
+            data,
+            lead=[f"{b.name} against {a.name}: {', '.join(f'{n} {word}' for word, n in counts.items())}."],
+            changes=[text for word, text in told if word not in ("SAME", "INCONCLUSIVE")],
+            charts=intervals.chart("B against A", "time of B / time of A", rows, tolerances),
+        )
+    ]

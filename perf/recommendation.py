@@ -1,0 +1,192 @@
+"""Which row to take: the fastest within the user's limits, what the next one would cost, and what the limits rule out.
+
+Computed once, from the records; terminal, Markdown, page and JSON show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from perfgate.record import Record
+from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
+
+from fixtures.limits import Limits
+
+THROUGHPUT, MEMORY = "throughput_tokens_per_s", "peak_memory_bytes"
+TOP1, HUMAN = "top1_agreement", "human_score"
+QUALITY_NAMES = {TOP1: "top-1 agreement", HUMAN: "human score"}
+HUMAN_SCALE = (1.0, 5.0)
+
+COLUMNS = (
+    Column("row", "row"),
+    Column("standing", "standing", words=True),
+    Column(THROUGHPUT, "tokens/s", decimals(1)),
+    Column(MEMORY, "peak MiB", mebibytes),
+    Column("quality", "quality", percent),
+    Column("front", "Pareto front", words=True),
+)
+
+
+def label(record: Record) -> str:
+    """A row's name for people."""
+    return f"{record.fields['scheme']} + {record.fields['attention']}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row: tokens per second, peak memory in bytes, quality as a fraction (None where it is not known), and in words
+    each limit that it breaks, with how far it is beyond it as a ratio above 1."""
+
+    label: str
+    key: str
+    throughput: float
+    memory: float
+    quality: float | None
+    broken: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def excess(self) -> float:
+        """How far beyond the limits it is at the worst; 1 where it breaks none."""
+        return max((far for _, far in self.broken), default=1.0)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What fits, the fastest first; what does not, the nearest first; and the Pareto front: those rows of sufficient
+    quality than which no other is both faster and smaller, in order of their memory."""
+
+    limits: Limits
+    quality_metric: str
+    fitting: tuple[Candidate, ...]
+    ruled_out: tuple[Candidate, ...]
+    front: tuple[Candidate, ...]
+
+
+def quality(record: Record, metric: str) -> float | None:
+    """The row's quality as a fraction: top-1 agreement, or the human score's place on its scale."""
+    value = record.value(metric)
+    if value is None or metric != HUMAN:
+        return value
+    low, high = HUMAN_SCALE
+    return (value - low) / (high - low)
+
+
+def recommend(rows: Sequence[Record], limits: Limits) -> Recommendation:
+    """Judge the rows of one experiment. Quality is the human score if any row has one, else top-1 agreement."""
+    metric = HUMAN if any(row.value(HUMAN) is not None for row in rows) else TOP1
+    candidates = [one for row in rows if (one := _candidate(row, metric, limits)) is not None]
+    fitting = sorted((one for one in candidates if not one.broken), key=lambda one: (-one.throughput, one.memory))
+    ruled_out = sorted((one for one in candidates if one.broken), key=lambda one: (one.excess, -one.throughput))
+    good = [one for one in candidates if limits.quality is None or (one.quality or 0.0) >= limits.quality]
+    front = sorted(
+        (one for one in good if not any(_dominates(other, one) for other in good)), key=lambda one: one.memory
+    )
+    return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front))
+
+
+def _candidate(row: Record, metric: str, limits: Limits) -> Candidate | None:
+    throughput, memory, good = row.value(THROUGHPUT), row.value(MEMORY), quality(row, metric)
+    if throughput is None or memory is None:
+        return None
+    broken = []
+    if limits.memory_bytes is not None and memory > limits.memory_bytes:
+        broken.append(
+            (f"peak {mebibytes(memory)} MiB, over {mebibytes(limits.memory_bytes)}", memory / limits.memory_bytes)
+        )
+    if limits.quality is not None and good is None:
+        broken.append((f"{QUALITY_NAMES[metric]} not known", inf))
+    elif limits.quality is not None and good is not None and good < limits.quality:
+        below = limits.quality / good if good > 0 else inf
+        broken.append((f"{QUALITY_NAMES[metric]} {percent(good)}, below {percent(limits.quality)}", below))
+    least = limits.throughput_tokens_per_s
+    if least is not None and throughput < least:
+        broken.append(
+            (f"{throughput:,.1f} tokens/s, below {least:,.1f}", least / throughput if throughput > 0 else inf)
+        )
+    return Candidate(label(row), row.key, throughput, memory, good, tuple(broken))
+
+
+def _dominates(one: Candidate, other: Candidate) -> bool:
+    no_worse = one.throughput >= other.throughput and one.memory <= other.memory
+    return no_worse and (one.throughput, one.memory) != (other.throughput, other.memory)
+
+
+def sections(found: Recommendation) -> list[Section]:
+    """The recommendation's section; none where no row has both a speed and a peak."""
+    if not found.fitting and not found.ruled_out:
+        return []
+    best, runner_up = [*found.fitting[:2], None, None][:2]
+    lead = _best(best) if best is not None else _nearest(found.ruled_out[0])
+    paragraphs = [_asked(found)]
+    if best is not None and runner_up is not None:
+        paragraphs.append(_cost(runner_up, best))
+    standing = {one.key: "fits" for one in found.fitting} | {one.key: "ruled out" for one in found.ruled_out}
+    if best is not None:
+        standing[best.key] = "recommended"
+    if runner_up is not None:
+        standing[runner_up.key] = "runner-up"
+    on_front = {one.key for one in found.front}
+    rows: list[dict[str, Value]] = [
+        {
+            "row": one.label,
+            "key": one.key,
+            "standing": standing[one.key],
+            THROUGHPUT: one.throughput,
+            MEMORY: one.memory,
+            "quality": one.quality,
+            "front": "yes" if one.key in on_front else "",
+        }
+        for one in (*found.fitting, *found.ruled_out)
+    ]
+    data = {
+        "limits": vars(found.limits),
+        "quality_metric": found.quality_metric,
+        "best": None if best is None else best.key,
+        "runner_up": None if runner_up is None else runner_up.key,
+        "nearest": found.ruled_out[0].key if best is None else None,
+        "ruled_out": {one.key: [text for text, _ in one.broken] for one in found.ruled_out},
+        "front": [one.key for one in found.front],
+    }
+    notes = [f"{one.label}: ruled out: {'; '.join(text for text, _ in one.broken)}" for one in found.ruled_out]
+    title = "Which row to take"
+    return [Section("recommendation", title, paragraphs, Table(COLUMNS, rows), notes, data, lead=[lead])]
+
+
+def _figures(one: Candidate) -> str:
+    good = "not known" if one.quality is None else percent(one.quality)
+    return f"{one.throughput:,.1f} tokens/s, peak {mebibytes(one.memory)} MiB, quality {good}"
+
+
+def _best(best: Candidate) -> str:
+    return f"Take {best.label}: {_figures(best)}."
+
+
+def _nearest(nearest: Candidate) -> str:
+    broken = "; ".join(text for text, _ in nearest.broken)
+    return f"No row is within the limits; the nearest is {nearest.label}: {broken}."
+
+
+def _asked(found: Recommendation) -> str:
+    limits = found.limits
+    said = [
+        f"a peak of at most {mebibytes(limits.memory_bytes)} MiB" if limits.memory_bytes is not None else "",
+        f"a quality of at least {percent(limits.quality)}" if limits.quality is not None else "",
+        f"at least {limits.throughput_tokens_per_s:,.1f} tokens/s" if limits.throughput_tokens_per_s else "",
+    ]
+    wanted = ", ".join(one for one in said if one) or "none given (--max-memory, --min-quality, --min-throughput)"
+    return f"The fastest row within the limits. Limits: {wanted}. Quality is {QUALITY_NAMES[found.quality_metric]}."
+
+
+def _cost(other: Candidate, best: Candidate) -> str:
+    slower = 1 - other.throughput / best.throughput if best.throughput else 0.0
+    memory = other.memory - best.memory
+    parts = [
+        f"{percent(slower)} slower",
+        f"{mebibytes(abs(memory))} MiB {'more' if memory > 0 else 'less'} at the peak",
+    ]
+    if other.quality is not None and best.quality is not None:
+        points = 100 * (other.quality - best.quality)
+        parts.append(f"quality {points:+.1f} points")
+    return f"Runner-up: {other.label} ({_figures(other)}). It would cost: {', '.join(parts)}."

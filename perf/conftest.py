@@ -7,6 +7,7 @@ import encoder_report
 import experiment
 import linear_report
 import pytest
+import scoring_report
 from perfgate.record import Record
 from perfgate.report import Section
 from perfgate.run import RUN
@@ -26,7 +27,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> list[Section]:
     """The recommendation, the experiment's table, its claims and the long prompt; then what each part costs alone."""
-    found = experiment.sections(records, config.stash[SETTINGS].limits)
+    suite = config.stash[SETTINGS]
+    unlike = [] if suite.scoring is None else scoring_report.apply(suite.scoring, records)
+    found = [*experiment.sections(records, suite.limits), *scoring_report.sections(suite.scoring, unlike)]
     for report in (attention_report, linear_report, encoder_report):
         found += report.sections(records)
     return found

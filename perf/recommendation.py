@@ -13,11 +13,11 @@ from perfgate.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
 from fixtures.limits import Limits
+from fixtures.scoring import SCALE
 
 THROUGHPUT, MEMORY = "throughput_tokens_per_s", "peak_memory_bytes"
 TOP1, HUMAN = "top1_agreement", "human_score"
 QUALITY_NAMES = {TOP1: "top-1 agreement", HUMAN: "human score"}
-HUMAN_SCALE = (1.0, 5.0)
 
 COLUMNS = (
     Column("row", "row"),
@@ -69,7 +69,7 @@ def quality(record: Record, metric: str) -> float | None:
     value = record.value(metric)
     if value is None or metric != HUMAN:
         return value
-    low, high = HUMAN_SCALE
+    low, high = SCALE
     return (value - low) / (high - low)
 
 
@@ -189,4 +189,4 @@ def _cost(other: Candidate, best: Candidate) -> str:
     if other.quality is not None and best.quality is not None:
         points = 100 * (other.quality - best.quality)
         parts.append(f"quality {points:+.1f} points")
-    return f"Runner-up: {other.label} ({_figures(other)}). It would cost: {', '.join(parts)}."
+    return f"Runner-up: {other.label} ({_figures(other)}); it would be {', '.join(parts)}."

@@ -13,6 +13,7 @@ from perfgate.environment import versions
 from perfgate.run import RUN
 
 from fixtures import attention, quality, quantization
+from fixtures.answers import Answers
 from fixtures.generation import Encoded, Generation, batches, generate
 from fixtures.models import DEFAULT_MODEL, ONE_DEVICE, Loaded
 from fixtures.options import NEW_TOKENS_CPU, SETTINGS
@@ -206,7 +207,7 @@ def assess(
 
 
 @cases(generation_rows)
-def test_generation(case: GenerationCase, subject: Subject, measure: Measure) -> None:
+def test_generation(case: GenerationCase, subject: Subject, measure: Measure, answers: Answers | None) -> None:
     """Every input once, greedily, a fixed number of new tokens."""
     reference = subject.reference if measure.checked else None  # before the row's own model: only one is in memory
     loaded = subject.loaded(case.scheme)
@@ -237,6 +238,8 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure) ->
         if case.attention == "eager" and case.batch_size == 1:
             subject.remember_eager(case.scheme, outputs)
         measure.bounded("exact_match_tokens", quality.exact_match_tokens(outputs, reference), "tokens", "higher")
+        if answers is not None:
+            answers.collect(subject, loaded, backend)
 
 
 @cases(long_rows)

@@ -84,7 +84,12 @@ def duration(value: float) -> str:
 def printable(value: str) -> str:
     """``value`` on one line, with what is not seen made visible: what a model, a prompt or an exception says must not
     move a terminal's cursor or turn the text around it."""
-    return "".join(map(_visible, " ".join(value.split())))
+    return visible(" ".join(value.split()))
+
+
+def visible(value: str, keep: str = "") -> str:
+    """``value`` with each hidden character (see :data:`HIDDEN`) named as ``<U+202E>``, but for those of ``keep``."""
+    return "".join(one if one in keep else _visible(one) for one in value)
 
 
 def _visible(character: str) -> str:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 WIDTH_IN, HEIGHT_IN, ROW_IN = 7.2, 4.2, 0.26
 """A chart's size in inches of 72 of the SVG's units; a chart with categories is as high as they need."""
-LABEL_GAP, LABEL_AWAY = 11.0, 12.0
-"""The least distance between two labels' lines, and that of a label from its point; all in the SVG's units."""
-NEAR = 110.0
-"""Labels of points nearer than this on the x axis must make room for each other."""
-LONGEST_LABEL = 60
+NAME_AWAY, NAME_GAP, MARK = 12.0, 5.5, 5.0
+"""A point's name begins so far from it, and moves up or down by such steps; half a mark's size. In the SVG's units."""
+NAME_STEPS = sorted(range(-30, 31), key=abs)
+LONGEST_LABEL, LONGEST_NAME = 60, 40
+"""Characters of a text beside or above a chart; of one inside it or along its height."""
 LEGEND_WIDTH = 100
 """Characters that fit beside each other in a legend."""
 MANY_DECADES = 1e3
@@ -100,7 +100,7 @@ def svg(chart: Chart) -> str:
 
 
 def _axes(axes: Axes, chart: Chart) -> None:
-    axes.set_xlabel(_label(chart.x.title))
+    axes.set_xlabel(_label(chart.x.title), loc="right" if chart.categories else "center")  # names may take the left
     _scale(axes.xaxis, axes.set_xscale, chart.x, [x for series in chart.series for x in series.x])
     if any(series.labels for series in chart.series):
         axes.margins(x=0.06, y=0.08)
@@ -109,7 +109,7 @@ def _axes(axes: Axes, chart: Chart) -> None:
         axes.set_ylim(len(chart.categories) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
     else:
-        axes.set_ylabel(_label(chart.y.title))
+        axes.set_ylabel(_label(chart.y.title, LONGEST_NAME))
         _scale(axes.yaxis, axes.set_yscale, chart.y, [y for series in chart.series for y in series.y])
 
 
@@ -187,37 +187,59 @@ def _shade_legend(axes: Axes, chart: Chart) -> None:
 
 
 def _labels(axes: Axes, chart: Chart) -> None:
-    """The points' names beside them, at the side where there is more room; those that would cover each other move
-    down, with a line to their point."""
-    edge = axes.bbox.x0 + axes.bbox.width * 2 / 3
-    places = []
+    """The points' names, each with a line to its point and at the nearest place inside the axes where it covers neither
+    a name nor a point; one that has no such place is left out: the table has it."""
+    from matplotlib.transforms import Bbox
+
+    frame, names = axes.bbox, []
     for series in chart.series:
         shown = zip(_shown(chart.x, series.x), _shown(chart.y, series.y), strict=True)
         for point, label in zip(shown, series.labels, strict=False):
             x, y = axes.transData.transform(point)
-            places.append((float(x), float(y), _label(label)))
-    taken: list[tuple[float, float]] = []
-    for x, y, label in sorted(places, key=lambda place: -place[1]):
-        above = [other for at, other in taken if abs(at - x) < NEAR]
-        at = min([y, *(other - LABEL_GAP for other in above)])
-        taken.append((x, at))
-        side = -1 if x > edge else 1
-        axes.annotate(
-            label,
-            (x, y),
-            (x + side * LABEL_AWAY, at),
-            xycoords="figure pixels",
-            textcoords="figure pixels",
-            fontsize=8,
-            verticalalignment="center",
-            horizontalalignment="right" if side < 0 else "left",
-            arrowprops={"arrowstyle": "-", "color": _STAND_IN["faint"], "linewidth": 0.8, "relpos": (side < 0, 0.5)},
-        )
+            names.append((float(x), float(y), _label(label, LONGEST_NAME)))
+    taken = [Bbox([[x - MARK, y - MARK], [x + MARK, y + MARK]]) for x, y, _ in names]
+    for x, y, label in sorted(names, key=lambda name: -name[1]):
+        width, height = _size(axes, label)
+        sides = (-1, 1) if x > frame.x0 + frame.width * 2 / 3 else (1, -1)
+        for step, side in ((step, side) for step in NAME_STEPS for side in sides):
+            near, middle = x + side * NAME_AWAY, y + step * NAME_GAP
+            box = Bbox(
+                [
+                    [min(near, near + side * width), middle - height / 2],
+                    [max(near, near + side * width), middle + height / 2],
+                ]
+            )
+            if all(frame.contains(*corner) for corner in (box.min, box.max)) and not box.count_overlaps(taken):
+                taken.append(box)
+                _annotate(axes, label, (x, y), (near, middle), side)
+                break
 
 
-def _label(text: str) -> str:
+def _size(axes: Axes, label: str) -> tuple[float, float]:
+    """A name's width and height in the SVG's units."""
+    probe = axes.text(0, 0, label, fontsize=8)
+    box = probe.get_window_extent()
+    probe.remove()
+    return float(box.width), float(box.height)
+
+
+def _annotate(axes: Axes, label: str, point: tuple[float, float], place: tuple[float, float], side: int) -> None:
+    axes.annotate(
+        label,
+        point,
+        place,
+        xycoords="figure pixels",
+        textcoords="figure pixels",
+        fontsize=8,
+        verticalalignment="center",
+        horizontalalignment="right" if side < 0 else "left",
+        arrowprops={"arrowstyle": "-", "color": _STAND_IN["faint"], "linewidth": 0.8, "relpos": (side < 0, 0.5)},
+    )
+
+
+def _label(text: str, longest: int = LONGEST_LABEL) -> str:
     flat = printable(text)
-    return flat if len(flat) <= LONGEST_LABEL else f"{flat[: LONGEST_LABEL - 1]}..."
+    return flat if len(flat) <= longest else f"{flat[: longest - 3]}..."
 
 
 def _as_part_of_a_page(text: str, alt: str) -> str:

@@ -29,6 +29,8 @@ MANY_DECADES = 1e3
 MARKERS = "osD^vPX"
 """Series differ by marker as well as by colour: not everybody sees every colour. There are seven of the one and eight
 of the other, so that many series stay apart."""
+DASHES = ("--", ":", "-.", (0, (1, 4)), (0, (8, 3)))
+"""Lines to compare with differ by their dashes; they have one colour."""
 COLOURS = tuple(f"series-{number}" for number in range(1, 9))
 SHADES = tuple(f"shade-{number}" for number in range(1, 6))
 """From the worst to the best fifth of the values."""
@@ -67,12 +69,15 @@ _SETTINGS: dict[Any, Any] = {
 
 def svg(chart: Chart) -> str:
     """The chart as one SVG element that fills its container's width; what it shows is in ``chart.alt``."""
+    import warnings
+
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     height = 1.1 + ROW_IN * len(chart.categories) if chart.categories else HEIGHT_IN
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": chart.name}):
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": chart.name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the reader's fonts draw it, not matplotlib's
         figure = Figure(figsize=(WIDTH_IN, height), dpi=72, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -81,9 +86,10 @@ def svg(chart: Chart) -> str:
         for number, series in enumerate(chart.series):
             place = plain.index(series) if series in plain else number
             _draw(axes, chart, series, place)
-        for name, x in chart.marks.items():
+        for number, (name, x) in enumerate(chart.marks.items()):
+            dashes = DASHES[number % len(DASHES)]
             axes.axvline(
-                _shown(chart.x, [x])[0], color=_STAND_IN["faint"], linestyle="--", linewidth=1.0, label=_label(name)
+                _shown(chart.x, [x])[0], color=_STAND_IN["faint"], linestyle=dashes, linewidth=1.2, label=_label(name)
             )
         if chart.shade is not None:
             _shade_legend(axes, chart)
@@ -142,7 +148,9 @@ def _draw(axes: Axes, chart: Chart, series: Series, number: int) -> None:
     if series.style == "line":
         axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=name)
     elif series.style == "guide":
-        axes.plot(x, y, color=_STAND_IN["faint"], linestyle=":", linewidth=1.4, label=name, zorder=1)
+        guides = [one for one in chart.series if one.style == "guide"]
+        dashes = DASHES[guides.index(series) % len(DASHES)]
+        axes.plot(x, y, color=_STAND_IN["faint"], linestyle=dashes, linewidth=1.4, label=name, zorder=1)
     elif series.style == "front":
         axes.plot(x, y, color=_STAND_IN["ink"], linewidth=1.2, alpha=0.7, label=name, zorder=1)
     elif series.style == "spread":

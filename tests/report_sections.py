@@ -88,11 +88,12 @@ CHARTS = (points(), crowded(), scaling(), spread(), intervals())
 """Together they have every style there is."""
 
 NUMBERS = (9.0, 1000.0, None, 10.0, 0.00002, -3.0, None, 100.0)
+WORDS = ("SAME", "REGRESSED", None, "IMPROVED", "SAME", None, "REGRESSED", "SAME")
 NUMBERS_TABLE = Table(
     [Column("row", "row"), Column("n", "number", decimals(1)), Column("word", "verdict", words=True)],
     [
-        {"row": f"case {place}", "n": number, "word": "REGRESSED" if place % 2 else "SAME"}
-        for place, number in enumerate(NUMBERS)
+        {"row": f"case {place}", "n": number, "word": word}
+        for place, (number, word) in enumerate(zip(NUMBERS, WORDS, strict=True))
     ],
 )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from perfgate.report import Section, page
 from PIL import Image
@@ -298,8 +299,19 @@ class TestLarge:
     def test_300_cases_open_fast_enough(self, shown: Open, files: Callable[[str], Path]) -> None:
         page, took = shown("large").page, []
         for _ in range(3):
-            before = time.perf_counter()
+            before = browsers_cpu_s()
             page.goto(files("large").as_uri(), wait_until="load")
-            took.append(time.perf_counter() - before)
+            took.append(browsers_cpu_s() - before)
         assert page.locator("tbody tr").count() == 900
-        assert min(took) < SLOWEST_S
+        assert 0 < min(took) < SLOWEST_S
+
+
+def browsers_cpu_s() -> float:
+    """Seconds that all processes of the browser have computed: unlike the wall clock it does not count those in which
+    other programs had the core."""
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from perfgate.fingerprint import Fingerprint, changed_versions
 from perfgate.health import Health
 from perfgate.lockstep import Display, Lockstep, Plan
 from perfgate.options import Settings
-from perfgate.pins import usable_cores
+from perfgate.pins import last_core, usable_cores
 from perfgate.processes import ProcessError
 from perfgate.record import Record
 from perfgate.report import duration
@@ -159,7 +158,7 @@ class Judge:
                     tolerances_of=self.settings.tolerances_of,
                     alpha=alpha,
                     log_dir=Path(logs),
-                    core=core(self.device),
+                    core=last_core() if self.device == "cpu" else None,
                     first_whole=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
@@ -240,11 +239,6 @@ class Judge:
             how = f"{reason}; judged by {len(times)} fresh processes against {len(suspect.entry.by_process_s)} stored"
             found[suspect.key] = replace(verdict, reason=f"{verdict.reason}; {how}")
         return found
-
-
-def core(device: str) -> int | None:
-    """The core that both sides' kernels share: the last usable one, as interrupts tend to go to the first."""
-    return max(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else None
 
 
 def _suspicion(suspect: Suspect) -> float:

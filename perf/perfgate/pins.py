@@ -41,12 +41,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def last_core() -> int | None:
+    """The last usable core, as interrupts tend to go to the first; None where there is no affinity (macOS, Windows)."""
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
 @contextmanager
 def one_core() -> Iterator[None]:
     """Keep this thread on one core and torch at one thread; both are put back afterwards.
 
-    The last usable core is taken: interrupts tend to go to the first. Where there is no affinity (macOS, Windows) only
-    the threads are pinned; the record's pins then tell more than one core.
+    It is :func:`last_core`; where there is none only the threads are pinned, and the record's pins then tell more than
+    one core.
     """
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else None

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from perfgate import outcomes, sides
-from perfgate.judging import core
 from perfgate.lockstep import Comparison, Lockstep, Plan
 from perfgate.outcomes import Lines
+from perfgate.pins import last_core
 from perfgate.report import versus as report
 from perfgate.run import RUN, Run, is_benchmark
 from perfgate.verdict import FAILING
@@ -100,7 +100,7 @@ class Versus:
             tolerances_of=run.settings.tolerances_of,
             alpha=run.settings.tolerances.alpha,
             log_dir=logs,
-            core=core(run.device),
+            core=last_core() if run.device == "cpu" else None,
             apart=self._config.getoption("versus_apart"),
             faults=tuple(fault.text for fault in run.settings.faults),
         )

@@ -21,6 +21,7 @@ from perfgate.outputs import digest
 from perfgate.pauses import pausing
 from perfgate.record import Record
 from perfgate.rounds import Timed
+from perfgate.run import is_benchmark
 from perfgate.timers import EventTimer, Timing, stretched
 
 PIPES = "PERFGATE_WORKER_PIPES"
@@ -185,7 +186,7 @@ class WorkerLoop:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        items = {self._record_of(item).key: item for item in session.items if "measure" in item.fixturenames}  # type: ignore[attr-defined]  # functions have it
+        items = {self._record_of(item).key: item for item in session.items if is_benchmark(item)}
         self._channel.answer("collected", cases=list(items))
         while True:
             name, fields = self._channel.request("load", "quit")

@@ -46,6 +46,8 @@ NAMES = ("ink", "faint", "paper", "bad", "unsure", "good", "same", *COLOURS, *SH
 _STAND_IN = {name: f"#0101{number + 16:02x}" for number, name in enumerate(NAMES)}
 """matplotlib knows no CSS variables: each has a colour of its own here that is replaced in the finished SVG."""
 
+_METADATA = ("Date", "Creator", "Format", "Type")
+"""What matplotlib would say of a file; this one is a part of a page."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -101,7 +103,7 @@ def svg(chart: Chart) -> str:
         figure.set_layout_engine("none")
         _labels(axes, chart)
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     return _as_part_of_a_page(out.getvalue(), chart.alt)
 
 
@@ -127,7 +129,7 @@ def _scale(which: Any, set_scale: Any, axis: Axis, values: Sequence[float]) -> N
         set_scale("log", base=2)
     elif axis.log:
         set_scale("log")
-        subs = (1.0,) if max(values) > MANY_DECADES * min(values) else (1.0, 2.0, 5.0)
+        subs = (1.0,) if values and max(values) > MANY_DECADES * min(values) else (1.0, 2.0, 5.0)
         which.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
     elif axis.render.kind == "text":
         which.set_major_locator(MaxNLocator(integer=True))
@@ -197,28 +199,23 @@ def _shade_legend(axes: Axes, chart: Chart) -> None:
 def _labels(axes: Axes, chart: Chart) -> None:
     """The points' names, each with a line to its point and at the nearest place inside the axes where it covers neither
     a name nor a point; one that has no such place is left out: the table has it."""
-    from matplotlib.transforms import Bbox
-
     frame, names = axes.bbox, []
     for series in chart.series:
         shown = zip(_shown(chart.x, series.x), _shown(chart.y, series.y), strict=True)
         for point, label in zip(shown, series.labels, strict=False):
             x, y = axes.transData.transform(point)
             names.append((float(x), float(y), _label(label, LONGEST_NAME)))
-    taken = [Bbox([[x - MARK, y - MARK], [x + MARK, y + MARK]]) for x, y, _ in names]
+    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y, _ in names]
     for x, y, label in sorted(names, key=lambda name: -name[1]):
         width, height = _size(axes, label)
         sides = (-1, 1) if x > frame.x0 + frame.width * 2 / 3 else (1, -1)
         for step, side in ((step, side) for step in NAME_STEPS for side in sides):
             near, middle = x + side * NAME_AWAY, y + step * NAME_GAP
-            box = Bbox(
-                [
-                    [min(near, near + side * width), middle - height / 2],
-                    [max(near, near + side * width), middle + height / 2],
-                ]
-            )
-            if all(frame.contains(*corner) for corner in (box.min, box.max)) and not box.count_overlaps(taken):
-                taken.append(box)
+            left, low = (near if side > 0 else near - width), middle - height / 2
+            right, high = left + width, middle + height / 2
+            inside = frame.x0 < left and right < frame.x1 and frame.y0 < low and high < frame.y1
+            if inside and not any(left < c and a < right and low < d and b < high for a, b, c, d in taken):
+                taken.append((left, low, right, high))
                 _annotate(axes, label, (x, y), (near, middle), side)
                 break
 
@@ -257,6 +254,7 @@ def _as_part_of_a_page(text: str, alt: str) -> str:
     element = text[text.index("<svg") :]
     for name, colour in _STAND_IN.items():
         element = element.replace(colour, f"var(--{name})")
+    element = re.sub(r'<g id="[^"]*"', "<g", element)  # every chart of a page would have the same ones
     opening, _, rest = element.partition(">")
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     return f'{opening} role="img" aria-label="{escape(printable(alt))}">{rest}'

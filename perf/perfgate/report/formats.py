@@ -84,7 +84,8 @@ def duration(value: float) -> str:
 def printable(value: str) -> str:
     """``value`` on one line, with what is not seen made visible: what a model, a prompt or an exception says must not
     move a terminal's cursor or turn the text around it."""
-    return visible(" ".join(value.split()))
+    flat = " ".join(value.split())
+    return flat if flat.isprintable() else visible(flat)
 
 
 def visible(value: str, keep: str = "") -> str:

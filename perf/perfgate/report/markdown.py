@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 from perfgate.report import Section, Table, printable
@@ -14,6 +15,7 @@ LONGEST = 2_000
 """Characters of one text; more is no text for a summary."""
 SHOWN_CHANGES = 30
 """Changes that are listed openly; the others are folded."""
+_BLOCK = re.compile(r"^(\d*)([#+=.)-])")
 ELSEWHERE = "results.json and index.html have them"
 
 
@@ -30,9 +32,10 @@ def render(title: str, sections: Sequence[Section], limit_bytes: int = LIMIT_BYT
     blocks = [top, *(_section(section) for section in sections)]
     while sum(map(_size, blocks)) > limit_bytes:
         longest = max(blocks, key=_size)
-        if len(longest) <= 4:  # nothing but a title left
-            break
+        before = _size(longest)
         _shorten(longest)
+        if _size(longest) >= before:  # nothing but a title left
+            break
     return "\n".join(line for block in blocks for line in block)
 
 
@@ -51,8 +54,8 @@ def _shorten(block: list[str]) -> None:
     start, stop = max(runs, key=lambda run: _size(block[run[0] : run[1]]))
     keep = start + max(2, (stop - start) // 2)
     if stop - start <= 3:
-        del block[2:]
-        block.append("(left out: it is too long for a summary)")
+        closing = ["</details>", ""] if block[0].startswith("<details>") else []
+        block[2:] = ["(left out: it is too long for a summary)", "", *closing]
         return
     left_out = [line for line in block[keep:stop] if not line.startswith("...")]
     block[keep:stop] = ["", f"({len(left_out)} more lines do not fit here; {ELSEWHERE})", ""]
@@ -62,8 +65,8 @@ def _changes(lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
     shown, rest = lines[:SHOWN_CHANGES], lines[SHOWN_CHANGES:]
-    out = ["## What changed", "", *(f"- {_text(line)}" for line in shown), ""]
-    return out + _fold(f"{len(rest)} more", [*(f"- {_text(line)}" for line in rest), ""]) if rest else out
+    out = ["## What changed", "", *(f"- {_block(line)}" for line in shown), ""]
+    return out + _fold(f"{len(rest)} more", [*(f"- {_block(line)}" for line in rest), ""]) if rest else out
 
 
 def _fold(title: str, lines: Sequence[str]) -> list[str]:
@@ -71,11 +74,11 @@ def _fold(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _section(section: Section) -> list[str]:
-    lines = [line for paragraph in section.paragraphs for line in (_text(paragraph), "")]
+    lines = [line for paragraph in section.paragraphs for line in (_block(paragraph), "")]
     if section.table is not None:
         lines += [*_table(section.table), ""]
     if section.notes:
-        lines += [*(f"- {_text(note)}" for note in section.notes), ""]
+        lines += [*(f"- {_block(note)}" for note in section.notes), ""]
     if not lines:
         return []
     return _fold(_text(section.title), lines) if section.folded else [f"## {_text(section.title)}", "", *lines]
@@ -86,6 +89,11 @@ def _table(table: Table) -> list[str]:
     ruler = "|" + "|".join("---" if table.is_words(n) else "---:" for n in range(len(table.columns))) + "|"
     rows = ["| " + " | ".join(_text(column.text(row)) for column in table.columns) + " |" for row in table.rows]
     return [header, ruler, *rows]
+
+
+def _block(text: str) -> str:
+    """``text`` as :func:`_text` makes it, where a line begins: no title, list or ruler comes of it."""
+    return _BLOCK.sub(r"\1\\\2", _text(text), count=1)
 
 
 def _text(text: str) -> str:

@@ -31,11 +31,8 @@ def render(title: str, sections: Sequence[Section], limit_bytes: int = LIMIT_BYT
     top += _changes([line for section in sections for line in section.changes])
     blocks = [top, *(_section(section) for section in sections)]
     while sum(map(_size, blocks)) > limit_bytes:
-        longest = max(blocks, key=_size)
-        before = _size(longest)
-        _shorten(longest)
-        if _size(longest) >= before:  # nothing but a title left
-            break
+        if not any(map(_shorten, sorted(filter(None, blocks), key=_size, reverse=True))):
+            break  # nothing but titles left
     return "\n".join(line for block in blocks for line in block)
 
 
@@ -43,8 +40,8 @@ def _size(block: Sequence[str]) -> int:
     return sum(len(line.encode()) + 1 for line in block)
 
 
-def _shorten(block: list[str]) -> None:
-    """Cut the longest run of table rows or list items to its first half, and say so."""
+def _shorten(block: list[str]) -> bool:
+    """Cut the longest run of table rows or list items to its first half, and say so; whether that made it shorter."""
     runs: list[tuple[int, int]] = []
     start = 0
     for position, line in enumerate([*block, ""]):
@@ -55,10 +52,14 @@ def _shorten(block: list[str]) -> None:
     keep = start + max(2, (stop - start) // 2)
     if stop - start <= 3:
         closing = ["</details>", ""] if block[0].startswith("<details>") else []
-        block[2:] = ["(left out: it is too long for a summary)", "", *closing]
-        return
-    left_out = [line for line in block[keep:stop] if not line.startswith("...")]
-    block[keep:stop] = ["", f"({len(left_out)} more lines do not fit here; {ELSEWHERE})", ""]
+        shorter = [*block[:2], "(left out: it is too long for a summary)", "", *closing]
+    else:
+        said = f"({stop - keep} more lines do not fit here; {ELSEWHERE})"
+        shorter = [*block[:keep], "", said, "", *block[stop:]]
+    if _size(shorter) >= _size(block):
+        return False
+    block[:] = shorter
+    return True
 
 
 def _changes(lines: Sequence[str]) -> list[str]:

@@ -95,6 +95,12 @@ class TestExport:
         with pytest.raises(ScoringError, match=r"answers\.csv\.key\.json exists"):
             scoring.export(path, answers(), "tiny", "en", 64)
 
+    def test_a_file_that_appears_meanwhile_moves_the_export(self, tmp_path: Path) -> None:
+        path = tmp_path / "answers.csv"
+        assert scoring.free(path) == path
+        scoring.key_path(path).write_text("{}")
+        assert scoring.free(path) == tmp_path / "answers-2.csv"
+
     @given(texts=st.lists(st.text(), min_size=1, max_size=4))
     def test_any_text_makes_a_round_trip(self, texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
         given = [Answer("fp32", "eager", str(number), text, text) for number, text in enumerate(texts)]

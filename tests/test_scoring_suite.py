@@ -80,6 +80,16 @@ def test_an_interrupted_run_keeps_the_answers_it_has(tiny: Any, tmp_path: Path) 
     assert {one["scheme"] for one in json.loads(scoring.key_path(path).read_text())["answers"].values()} == {"fp32"}
 
 
+@pytest.mark.slow
+def test_answers_that_cannot_be_written_fail_the_run(tiny: Any, tmp_path: Path) -> None:
+    in_the_way = "def pytest_runtest_teardown(item):\n    open({!r}, 'w').close()\n".format(str(tmp_path / "folder"))
+    path = tmp_path / "folder/answers.csv"
+    rows = ["--quantization", "fp32", "--attention", "eager", "--export-scoring", str(path)]
+    done = generation(tiny, tmp_path, *rows, "--scoring-tokens", "3", plugin=in_the_way)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "the answers could not be written" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -27,9 +27,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> list[Section]:
     """The recommendation, the experiment's table, its claims and the long prompt; then what each part costs alone."""
-    suite = config.stash[SETTINGS]
-    unlike = [] if suite.scoring is None else scoring_report.apply(suite.scoring, records)
-    found = [*experiment.sections(records, suite.limits), *scoring_report.sections(suite.scoring, unlike)]
+    scored = scoring_report.sections(config.stash[SETTINGS].scoring.scores, records)  # first: it adds to the records
+    found = experiment.sections(records, config.stash[SETTINGS].limits) + scored
     for report in (attention_report, linear_report, encoder_report):
         found += report.sections(records)
     return found

@@ -13,7 +13,7 @@ from perfgate.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
 from fixtures.limits import Limits
-from fixtures.scoring import SCALE
+from fixtures.scores import SCALE
 
 THROUGHPUT, MEMORY = "throughput_tokens_per_s", "peak_memory_bytes"
 TOP1, HUMAN = "top1_agreement", "human_score"

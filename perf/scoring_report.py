@@ -1,4 +1,4 @@
-"""Human scores in the report: into the records of the rows that they belong to, and as tables of their own."""
+"""What people say of the answers: their scores in the rows' records, and the report's part about them."""
 
 from __future__ import annotations
 
@@ -8,84 +8,98 @@ from perfgate.record import Metric, Record
 from perfgate.report import Column, Section, Table, Value, decimals, significant
 from recommendation import HUMAN
 
-from fixtures import scores
-from fixtures.scores import Row
-from fixtures.scoring import SCALE, Scoring
+from fixtures.scores import CONFIDENCE, SCALE, Origin, PairScore, RowName, RowScore, Scores
 
 COLUMNS = (
     Column("row", "row"),
-    Column("count", "answers"),
+    Column("answers", "answers"),
     Column("mean", "mean score", decimals(2)),
-    Column("low", "from", decimals(2)),
-    Column("high", "to", decimals(2)),
+    Column("low", "low", decimals(2)),
+    Column("high", "high", decimals(2)),
+    Column("wins", "wins"),
+    Column("ties", "ties"),
+    Column("losses", "losses"),
 )
-DUELS = (
+PAIR_COLUMNS = (
     Column("first", "row"),
     Column("second", "against", words=True),
     Column("wins", "wins"),
     Column("ties", "ties"),
     Column("losses", "losses"),
-    Column("p_value", "chance between equals", significant(2)),
+    Column("difference", "mean difference", decimals(2)),
+    Column("p_value", "p", significant(2)),
 )
 
 
-def _label(row: Row) -> str:
-    return " + ".join(row)
-
-
-def apply(scoring: Scoring, records: Sequence[Record]) -> list[str]:
-    """Put the mean score of each row into its record; returns what does not fit together, in words."""
-    found = {one.row: one for one in scores.by_row(scoring.scores)}
-    measured: set[Row] = set()
-    unlike: list[str] = []
+def _rows(records: Sequence[Record]) -> list[tuple[RowName, Origin, Record]]:
+    """The measured rows of the experiment, each with what it is about."""
+    found = []
     for record in records:
-        if record.name != "generation" or record.status != "measured":
-            continue
-        row = (str(record.fields["scheme"]), str(record.fields["attention"]))
-        of = (record.fields["model"], record.fields["prompts"])
-        if of != (scoring.model, scoring.prompts):
-            unlike.append(
-                f"the scores are of {scoring.model} with prompt set {scoring.prompts}, and this run's rows of {of[0]} "
-                f"with {of[1]}: they are not put together"
-            )
-        elif row in found:
-            one = found[row]
-            record.metrics[HUMAN] = Metric("bounded", "points", "higher", one.mean, interval=one.interval)
-            measured.add(row)
+        if record.name == "generation" and record.status == "measured":
+            fields = {name: str(value) for name, value in record.fields.items()}
+            origin = Origin(fields["model"], fields["prompts"], fields["device"])
+            found.append((RowName(fields["scheme"], fields["attention"]), origin, record))
+    return found
+
+
+def apply(scores: Scores, records: Sequence[Record]) -> list[str]:
+    """Put each row's mean score into its record, in points; scores of an earlier import go. Returns what the reader
+    must know: which rows have none, and why."""
+    scored = {row.name: row for row in scores.rows()}
+    notes, used = [], set()
+    for name, origin, record in _rows(records):
+        record.metrics.pop(HUMAN, None)
+        row = scored.get(name)
+        if origin != scores.origin:
+            notes.append(f"{name}: not scored: the scores are for {scores.origin}, this row is of {origin}")
+        elif row is None:
+            notes.append(f"{name}: not scored: no answer of it is in the file")
         else:
-            unlike.append(f"{_label(row)}: nobody has scored its answers")
-    unlike += [f"{_label(row)}: scored, but not measured in this run" for row in found if row not in measured]
-    return list(dict.fromkeys(unlike))
+            used.add(name)
+            record.metrics[HUMAN] = Metric("bounded", "points", "higher", row.mean, row.scores, row.interval)
+    missing = [str(name) for name in scored if name not in used]
+    if missing:
+        notes.append(f"scored, but not measured in this run: {', '.join(missing)}")
+    return notes
 
 
-def sections(scoring: Scoring | None, unlike: Sequence[str]) -> list[Section]:
-    """The scores by row and by pair; none where none were imported."""
-    if scoring is None:
+def _row(row: RowScore, pairs: Sequence[PairScore]) -> dict[str, Value]:
+    """A row of the table: its mean, and its wins over all others together."""
+    low, high = row.interval or (None, None)
+    ahead = [pair for pair in pairs if pair.first == row.name]
+    behind = [pair for pair in pairs if pair.second == row.name]
+    return {
+        "row": str(row.name),
+        "answers": len(row.scores),
+        "mean": row.mean,
+        "low": low,
+        "high": high,
+        "wins": sum(pair.wins for pair in ahead) + sum(pair.losses for pair in behind),
+        "ties": sum(pair.ties for pair in (*ahead, *behind)),
+        "losses": sum(pair.losses for pair in ahead) + sum(pair.wins for pair in behind),
+    }
+
+
+def sections(scores: Scores | None, records: Sequence[Record]) -> list[Section]:
+    """Apply the scores, and tell them; nothing where none were imported."""
+    if scores is None:
         return []
+    notes = apply(scores, records)
+    pairs = scores.pairs()
+    low, high = SCALE
     about = (
-        f"A person scored {len(scoring.scores)} answers of {scoring.new_tokens} new tokens from {SCALE[0]:g} to "
-        f"{SCALE[1]:g} without knowing which row gave them; the interval is Student's, 95%."
+        f"A person's scores from {low:g} (bad) to {high:g} (good), given blind, of answers of at most "
+        f"{scores.new_tokens} tokens of {scores.origin}, exported {scores.made}. Low and high bound the mean "
+        f"with {CONFIDENCE:.0%} confidence over inputs like these; another person may judge otherwise. Wins count "
+        "how often a row's answer was scored higher than another row's to the same input."
     )
-    means: list[dict[str, Value]] = []
-    for one in scores.by_row(scoring.scores):
-        low, high = one.interval or (None, None)
-        means.append({"row": _label(one.row), "count": one.count, "mean": one.mean, "low": low, "high": high})
-    pairs: list[dict[str, Value]] = [
-        {
-            "first": _label(duel.first),
-            "second": _label(duel.second),
-            "wins": duel.wins,
-            "ties": duel.ties,
-            "losses": duel.losses,
-            "p_value": duel.p_value,
-        }
-        for duel in scores.duels(scoring.scores)
-    ]
-    found = [Section("human_scores", "Human scores", [about], Table(COLUMNS, means), list(unlike))]
+    table = Table(COLUMNS, [_row(row, pairs) for row in scores.rows()])
+    found = [Section("human_scores", "Human scores", [about], table, notes)]
     if pairs:
-        told = (
-            "Each pair of rows on the prompts that both answered, ties left out of the sign test: a small chance says "
-            "that the scorer sees a difference. With many pairs, some chances are small by chance."
+        about = (
+            "On how many inputs the first row's answer was scored higher than the second's, the same, and lower. p is "
+            f"the sign test's, corrected for {len(pairs)} pairs (Holm); below 0.05 chance is a poor explanation."
         )
-        found.append(Section("human_pairs", "Human scores, row against row", [told], Table(DUELS, pairs)))
+        cells = [vars(pair) | {"first": str(pair.first), "second": str(pair.second)} for pair in pairs]
+        found.append(Section("human_wins", "Human scores: wins", [about], Table(PAIR_COLUMNS, cells), folded=True))
     return found

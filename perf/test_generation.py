@@ -13,10 +13,10 @@ from perfgate.environment import versions
 from perfgate.run import RUN
 
 from fixtures import attention, quality, quantization
-from fixtures.answers import Answers
 from fixtures.generation import Encoded, Generation, batches, generate
 from fixtures.models import DEFAULT_MODEL, ONE_DEVICE, Loaded
 from fixtures.options import NEW_TOKENS_CPU, SETTINGS
+from fixtures.scoring_export import Exporter
 from fixtures.subject import LONG_NEW_TOKENS, LONG_PROMPT_LEN, Subject
 
 CPU_ROWS = (
@@ -207,7 +207,7 @@ def assess(
 
 
 @cases(generation_rows)
-def test_generation(case: GenerationCase, subject: Subject, measure: Measure, answers: Answers | None) -> None:
+def test_generation(case: GenerationCase, subject: Subject, measure: Measure, scoring: Exporter | None) -> None:
     """Every input once, greedily, a fixed number of new tokens."""
     reference = subject.reference if measure.checked else None  # before the row's own model: only one is in memory
     loaded = subject.loaded(case.scheme)
@@ -238,8 +238,8 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, an
         if case.attention == "eager" and case.batch_size == 1:
             subject.remember_eager(case.scheme, outputs)
         measure.bounded("exact_match_tokens", quality.exact_match_tokens(outputs, reference), "tokens", "higher")
-        if answers is not None:
-            answers.collect(subject, loaded, backend)
+    if scoring is not None and not measure.disabled:
+        scoring.collect(subject, loaded, backend, case.batch_size)
 
 
 @cases(long_rows)

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from perfgate import messages
-from perfgate.outcomes import worker_arguments
+from perfgate.outcomes import process_arguments, worker_arguments
 from perfgate.sides import Side
 from perfgate.workers import Worker, WorkerError
 
@@ -258,6 +258,12 @@ def test_workers_get_the_selection_and_none_of_the_controllers_options() -> None
     own = ["--benchmark-disable", "-q", "-p", "no:cacheprovider"]
     assert worker_arguments(given) == ["perf", "-k", "nf4", "--quick", *own]
     assert worker_arguments(["--benchmark-json=a.json", "-vv", "tests"]) == ["tests", *own]
+
+
+def test_a_suites_own_options_stay_with_the_controller() -> None:
+    given = ["perf", "--max-memory", "2GiB", "--min-quality=0.9", "--quick", "--no-html"]
+    assert process_arguments(given, ["--max-memory", "--min-quality"]) == ["perf", "--quick"]
+    assert process_arguments(given) == given[:-1]
 
 
 def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:

@@ -220,7 +220,7 @@ class Gate:
         judge_all = Judge(
             settings=run.settings,
             now=self.now,
-            arguments=tuple(outcomes.process_arguments(config.invocation_params.args)),
+            arguments=tuple(outcomes.arguments(config)),
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=run.device,

@@ -22,6 +22,12 @@ def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:  # type: ign
 
 
 @pytest.hookspec
+def pytest_perfgate_own_options() -> list[str]:  # type: ignore[empty-body]  # a specification
+    """The suite's options with a value that change no measurement (a limit, a file to write): processes that a
+    comparison starts, perhaps in an older checkout, are not given them."""
+
+
+@pytest.hookspec
 def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str, object]) -> bool:  # type: ignore[empty-body]  # a specification
     """Whether the suite's own options (a model, a choice of rows) select the stored case of benchmark ``name`` with
     these fields; a case that nobody selected is not missing."""

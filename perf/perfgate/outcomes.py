@@ -31,6 +31,7 @@ OWN_FLAGS = (
     "--accept-regressions",
     "--accept-busy",
     "--strict",
+    "--no-html",
     "-x",
     "--exitfirst",
     "-v",
@@ -42,16 +43,23 @@ OWN_FLAGS = (
 )
 
 
-def process_arguments(given: Sequence[str]) -> list[str]:
+def arguments(config: pytest.Config) -> list[str]:
     """The command line of this run for another process: the same selection, none of the controller's own options."""
+    suites = [name for names in config.hook.pytest_perfgate_own_options() for name in names]
+    return process_arguments(config.invocation_params.args, suites)
+
+
+def process_arguments(given: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """``given`` without the controller's own options, to which ``more`` belong as well."""
+    own = (*OWN_OPTIONS, *more)
     kept: list[str] = []
     skip = False
     for argument in given:
         name, equals, _ = argument.partition("=")
         if skip:
             skip = False
-        elif name in OWN_OPTIONS or name.startswith("--benchmark"):
-            skip = not equals and name in OWN_OPTIONS
+        elif name in own or name.startswith("--benchmark"):
+            skip = not equals and name in own
         elif argument not in OWN_FLAGS:
             kept.append(argument)
     return kept

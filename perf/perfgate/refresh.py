@@ -151,7 +151,7 @@ class Refresher:
         Raises:
             pytest.exit.Exception: a process left no results.
         """
-        arguments = outcomes.process_arguments(self._config.invocation_params.args)
+        arguments = outcomes.arguments(self._config)
         faults = [fault.text for fault in run.settings.faults]
         found: list[Result] = []
         for number in range(self._runs):

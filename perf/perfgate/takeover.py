@@ -35,7 +35,7 @@ class Takeover:
         """Measure the cases called ``keys``: a process stops when it loses the device too, and another one goes on."""
         gc.collect()
         lines = Lines(self.config, "perfgate")
-        arguments = outcomes.process_arguments(self.config.invocation_params.args)
+        arguments = outcomes.arguments(self.config)
         left = list(keys)
         while left:
             lines.say(f"{why}; {len(left)} cases go on in a fresh process")

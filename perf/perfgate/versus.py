@@ -95,7 +95,7 @@ class Versus:
     def _compare(self, run: Run, base: sides.Side, head: sides.Side, items: dict[str, pytest.Item], logs: Path) -> None:
         clock = run.controller_clock
         plan = Plan(
-            arguments=tuple(outcomes.worker_arguments(self._config.invocation_params.args)),
+            arguments=tuple(outcomes.worker_arguments(outcomes.arguments(self._config))),
             budget_s=self._budget_s,
             tolerances_of=run.settings.tolerances_of,
             alpha=run.settings.tolerances.alpha,

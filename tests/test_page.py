@@ -292,6 +292,7 @@ def page_text(text: str) -> str:
     return printable(text)
 
 
+@pytest.mark.slow
 class TestLarge:
     def test_300_cases_are_small_enough(self, files: Callable[[str], Path]) -> None:
         assert files("large").stat().st_size < LARGEST_BYTES

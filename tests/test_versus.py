@@ -180,7 +180,8 @@ def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin)
     assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
 
 
-@pytest.mark.parametrize("given", [[], pytest.param(["--versus-apart"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [[], ["--versus-apart"]])
 def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
     spin.cases("alone", "short")
     done = spin.run("--inject", "slow=100%", *given)
@@ -203,6 +204,7 @@ def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
     assert "MemoryError: the device is full" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
     spin.cases("parts")
     done = spin.run("--inject", "slow=50%")
@@ -217,6 +219,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     git(spin.folder, "init", "-q")
     git(spin.folder, "add", ".")

@@ -109,6 +109,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
     done = project.refresh()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+    assert "a process that is not kept, to wake the machine: " in done.stdout
     return str(project.folder)
 
 
@@ -238,7 +239,9 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")
-    assert project.refresh("-k", "2ms").returncode == 0
+    done = project.refresh("-k", "2ms")
+    assert done.returncode == 0
+    assert "uncommitted" not in done.stdout
     slower = BENCHMARK.replace("case.ms / 1000", "case.ms / 1000 * 1.5")
     (project.folder / "test_spin.py").write_text(slower)
     done = project.run("--benchmark-compare", "-k", "2ms")
@@ -247,6 +250,7 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
     assert "checked out" in done.stdout
     assert "fresh processes against" not in done.stdout
     assert "the benchmarks' code (" in done.stdout
+    assert "there are uncommitted changes" in project.refresh("-k", "2ms").stdout
 
 
 @pytest.mark.slow
@@ -325,6 +329,8 @@ class TestRefresh:
         done = project.refresh("-k", "1ms", "--inject", "wrong")
         assert done.returncode == 1
         assert "spin/1ms: failed: AssertionError" in done.stdout
+        assert "nothing can be stored after this one, so it is the last" in done.stdout
+        assert "process 2 of 5" not in done.stdout
         assert len(project.baselines()) == 1
 
     @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Which stored cases this suite's own options select: what nobody selected is not missing."""
 
+import ast
 import importlib.util
+import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,7 +12,8 @@ from perfgate.run import RUN
 
 from fixtures.options import SETTINGS
 
-CONFTEST = Path(__file__).resolve().parents[1] / "perf/conftest.py"
+ROOT = Path(__file__).resolve().parents[1]
+CONFTEST = ROOT / "perf/conftest.py"
 GENERATION = {
     "scheme": "nf4",
     "attention": "fa2",
@@ -77,3 +80,28 @@ def test_a_choice_of_rows(suite: ModuleType) -> None:
     assert selects(suite, "linear", LINEAR, quantization=("nf4",))
     assert not selects(suite, "linear", LINEAR, attention=("fa2",))  # a choice of attention is about attention
     assert selects(suite, "linear", LINEAR, model="other", prompts="ja", new_tokens=16)
+
+
+def test_a_change_to_any_module_that_measures_changes_the_fingerprint() -> None:
+    """What only reports is left out of the sources, so that a new word in a table does not have every case judged."""
+    sources = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["perfgate"]["sources"]
+    counted = {path for pattern in sources for path in ROOT.glob(pattern)}
+    assert set(ROOT.glob("fixtures/**/*.py")) <= counted
+    own = {path.stem: path for path in ROOT.glob("perf/*.py")}
+    benchmarks = [path for path in own.values() if path.stem.startswith("test_")]
+    assert len(benchmarks) >= 5
+    for path in benchmarks:
+        imported = _imported(path) & own.keys()
+        assert {path, *(own[name] for name in imported)} <= counted, f"{path.name} imports {sorted(imported)}"
+    assert own["experiment"] not in counted
+
+
+def _imported(path: Path) -> set[str]:
+    """The first names of all modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found

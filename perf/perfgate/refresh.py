@@ -28,6 +28,13 @@ from perfgate.verdict import Verdict, judge
 
 RUNS = 5
 """The fewest fresh processes of a baseline: each more narrows what is known of the spread between them."""
+NOT_KEPT = "a process that is not kept"
+"""The first process after a rest ran 4-29% slower than the best of the four after it, in 12 of 12 cases on a virtual
+machine: one of the quick cases goes before those that are stored, so that all of these find the machine awake."""
+UNCOMMITTED = (
+    "there are uncommitted changes: if one of them is to the benchmarks' code, later comparisons cannot rebuild it; "
+    "better commit first"
+)
 IDLE_WAIT_S = 120.0
 """How long to wait for an idle machine; the one-minute load needs that long to forget what ran before."""
 LOOK_EVERY_S = 5.0
@@ -99,7 +106,9 @@ class Refresher:
         self._require_idle(run)
         found = {"before": health.read(run.device).to_json()}
         refresh = baseline.Refresh(today(), self._reason, run.fingerprint(), self._runs, found)
-        results = self._measure(run, list(items))
+        if refresh.fingerprint.dirty:
+            self._lines.say(UNCOMMITTED)
+        results = self._measure(run, items)
         refresh = replace(refresh, health={**refresh.health, "after": health.read(run.device).to_json()})
         problems = _problems(results, run)
         entries = _entries(results, items, refresh)
@@ -145,29 +154,37 @@ class Refresher:
             self._lines.show(f"waiting for an idle machine: {reasons}")
             run.controller_clock.sleep(LOOK_EVERY_S)
 
-    def _measure(self, run: Run, keys: Sequence[str]) -> list[Result]:
-        """One plain run after another, each in a fresh process.
+    def _measure(self, run: Run, items: Mapping[str, pytest.Item]) -> list[Result]:
+        """One plain run after another, each in a fresh process; none more after one that forbids storing anything.
 
         Raises:
             pytest.exit.Exception: a process left no results.
         """
-        arguments = outcomes.arguments(self._config)
-        faults = [fault.text for fault in run.settings.faults]
+        start = run.controller_clock.now()
+        self._fresh(run, [key for key in items if _tier(items[key]) == "quick"] or list(items), NOT_KEPT)
+        self._lines.say(f"{NOT_KEPT}, to wake the machine: {duration(run.controller_clock.now() - start)}")
         found: list[Result] = []
-        for number in range(self._runs):
-            self._lines.show(f"process {number + 1} of {self._runs}: {len(keys)} cases")
+        for number in range(1, self._runs + 1):
+            name = f"process {number} of {self._runs}"
             start = run.controller_clock.now()
-            try:
-                found.append(processes.fresh(arguments, self._config.invocation_params.dir, keys, faults))
-            except ProcessError as wrong:
-                pytest.exit(f"--refresh-baseline: {wrong}; nothing was stored", returncode=1)
+            found.append(self._fresh(run, list(items), name))
             took = run.controller_clock.now() - start
-            left = took * (self._runs - number - 1)
-            self._lines.say(
-                f"process {number + 1} of {self._runs}: {len(found[-1].benchmarks)} cases measured in "
-                f"{duration(took)}" + (f"; about {duration(left)} left" if left else "")
-            )
+            said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
+            if _problems(found, run):
+                self._lines.say(f"{said}; nothing can be stored after this one, so it is the last")
+                break
+            left = took * (self._runs - number)
+            self._lines.say(said + (f"; about {duration(left)} left" if left else ""))
         return found
+
+    def _fresh(self, run: Run, keys: Sequence[str], name: str) -> Result:
+        """A plain run of these cases in a fresh process."""
+        self._lines.show(f"{name}: {len(keys)} cases")
+        faults = [fault.text for fault in run.settings.faults]
+        try:
+            return processes.fresh(outcomes.arguments(self._config), self._config.invocation_params.dir, keys, faults)
+        except ProcessError as wrong:
+            pytest.exit(f"--refresh-baseline: {wrong}; nothing was stored", returncode=1)
 
     def _kept(self, run: Run, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         """What stays of the baseline before: what was not selected this time, with its own provenance."""
@@ -219,10 +236,14 @@ def _entries(
         by_process = tuple(record.metrics[LATENCY].value for record in measured)
         record = replace(measured[0], metrics={name: _pooled(name, measured) for name in measured[0].metrics})
         entry = {**benchmark, "stats": _stats(record.metrics[LATENCY].samples)}
-        row = row_of(items[key])
-        tier = "default" if row is None else "quick" if row.quick else "extra" if row.extra else "default"
-        found[key] = Entry(record, items[key].nodeid, by_process, refresh, tier, key, entry)
+        found[key] = Entry(record, items[key].nodeid, by_process, refresh, _tier(items[key]), key, entry)
     return found
+
+
+def _tier(item: pytest.Item) -> str:
+    """One of :data:`perfgate.baseline.TIERS`."""
+    row = row_of(item)
+    return "default" if row is None else "quick" if row.quick else "extra" if row.extra else "default"
 
 
 def _stats(samples: Sequence[float]) -> dict[str, Any]:

@@ -159,7 +159,10 @@ def rebuilt(
         raise SideError("its code has changed, and the baseline knows no commit")
     with _worktree(then.commit, folder, say) as checkout:
         if code_digest(checkout / os.path.relpath(root, folder), sources) != then.code:
-            raise SideError(f"it was recorded with changes that commit {then.commit[:12]} does not have")
+            raise SideError(
+                f"it was recorded with changes that commit {then.commit[:12]} does not have, or while [tool.perfgate] "
+                "named other sources"
+            )
         yield Side(name, python, checkout, versions)
 
 

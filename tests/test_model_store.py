@@ -386,10 +386,8 @@ def test_real_model(tmp_path: Path) -> None:
     assert config["dtype"] == "float32"
     assert "quantization_config" not in config
 
-    started = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    assert time.perf_counter() - started < 20, "a prepared model should load in about a second"
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert tokenizer.model_max_length == model.config.max_position_embeddings == 8192
     # Digits stand alone before spaces are split, as in training: "\n\n" stays one token.

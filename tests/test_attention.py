@@ -27,8 +27,14 @@ from fixtures.reference import attention_reference
 from tests.attention_problems import TEXTS, Problem, continued, problems, require_float64
 
 FORWARDS = {"fa1": fa1_forward, "fa2": fa2_forward}
-HERE = tuple(name for name, backend in attention.backends().items() if backend.unavailable("cpu") is None)
-OTHERS = tuple(name for name in HERE if name != "eager")
+COMPILES = ("flex",)
+"""Backends that a C++ compiler takes ten seconds for."""
+HERE = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in COMPILES else [])
+    for name, backend in attention.backends().items()
+    if backend.unavailable("cpu") is None
+]
+OTHERS = [one for one in HERE if one.values != ("eager",)]
 
 
 @pytest.mark.parametrize("name", FORWARDS)

@@ -161,6 +161,7 @@ def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> Non
     assert "B against A" in (spin.folder / "perf-report/summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin) -> None:
     spin.cases("fails", "dies", "short")
     done = spin.run("--inject", "slow=50%")

@@ -207,8 +207,12 @@ def chosen(cases: Sequence[str], number: int) -> list[str]:
     return [case for position, case in enumerate(sorted(cases)) if (position + number) % 2 == 0]
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)  # into a file too it tells at once how far it is
+
+
 def run(
-    arguments: Sequence[str], path: Path, seconds: float, names: Sequence[str], say: Callable[[str], None] = print
+    arguments: Sequence[str], path: Path, seconds: float, names: Sequence[str], say: Callable[[str], None] = _say
 ) -> list[Outcome]:
     """Go round the kinds called ``names`` (patterns) until ``seconds`` are over; returns all outcomes of the file.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from perfgate.baseline import Baseline, Entry, Refresh
-from perfgate.findings import LATENCY, WORST_FIRST, Finding
+from perfgate.findings import FAILING, LATENCY, WORST_FIRST, Finding
 from perfgate.fingerprint import differences
-from perfgate.report import Column, Section, Table, Value, decimals, intervals, latency, mebibytes, percent
+from perfgate.report import Column, Section, Table, Value, decimals, intervals, latency, listing, mebibytes, percent
 from perfgate.report.charts import Chart
 from perfgate.run import Run
 from perfgate.verdict import Verdict
@@ -57,11 +57,21 @@ def _counted(verdicts: Mapping[str, Verdict]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in WORST_FIRST if counts[status]) or "nothing compared"
 
 
+def _worst_first(verdicts: Mapping[str, Verdict], keys: Iterable[str]) -> dict[str, Verdict]:
+    """The verdicts by status, the worst first; those of one status in the order of ``keys``, others last."""
+    place = {key: number for number, key in enumerate(keys)}
+
+    def order(one: tuple[str, Verdict]) -> tuple[int, int]:
+        return WORST_FIRST.index(one[1].status), place.get(one[0], len(place))
+
+    return dict(sorted(verdicts.items(), key=order))
+
+
 def _told(verdicts: Mapping[str, Verdict], *, changed: bool) -> list[str]:
-    """What is not the same in words, the worst first: what has changed, or what nothing can be said of."""
+    """What is not the same in words: what has changed, or what nothing can be said of. What fails has its own line."""
     told = [(key, one) for key, one in verdicts.items() if one.status != "SAME" and (one.status in CHANGED) is changed]
-    told.sort(key=lambda pair: WORST_FIRST.index(pair[1].status))
-    return [f"{key}: {one.status}: {one.reason}" for key, one in told]
+    said = [(key, f"{one.status}: {one.reason}") for key, one in told if one.status not in FAILING]
+    return [f"{key}: {one.status}: {one.reason}" for key, one in told if one.status in FAILING] + listing.lines(said)
 
 
 def _charts(rows: Sequence[Mapping[str, Value]], run: Run) -> list[Chart]:
@@ -82,6 +92,7 @@ def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> l
     ]
     if any(verdict.status in ("NEW", "IMPROVED") for verdict in verdicts.values()):
         paragraphs.append("NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT")
+    verdicts = _worst_first(verdicts, run.records)
     rows = []
     for key, verdict in verdicts.items():
         record = run.records.get(key)
@@ -121,10 +132,12 @@ def refreshed(
         f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
         f"Against the baseline before: {_counted(verdicts) if before is not None else 'there was none'}.",
     ]
+    verdicts = _worst_first(verdicts, entries)
     rows = []
     old = {} if before is None else before.entries
-    for key, entry in entries.items():
-        rows.append(_row(key, verdicts[key], old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
+    for key, verdict in verdicts.items():
+        entry = entries[key]
+        rows.append(_row(key, verdict, old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
     told = {} if before is None else verdicts
     data = {"verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()}}
     lead = f"Stored as {stored}: commit it." if stored is not None else "Nothing was stored; the baseline is as it was."

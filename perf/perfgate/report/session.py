@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value
+from perfgate.report import Column, Section, Table, Value, listing
 
 LEFT_OUT = ("overrides", "faults", "aliases")
 """Settings that are shown only where they are set."""
@@ -18,8 +18,10 @@ def outcome(session: Mapping[str, Any], records: Sequence[Record]) -> Section:
     lead = [f"Cases: {counted}."]
     if session["interrupted"]:
         lead.insert(0, "Interrupted: only the cases below were measured.")
-    notes = [f"{record.key}: {record.status}: {record.reason}" for record in records if record.status != "measured"]
-    notes += [f"{record.key}: INCONCLUSIVE: {'; '.join(record.doubts)}" for record in records if record.doubts]
+    told = [(record, f"{record.status}: {record.reason}") for record in records if record.status != "measured"]
+    told += [(record, f"INCONCLUSIVE: {'; '.join(record.doubts)}") for record in records if record.doubts]
+    notes = [f"{record.key}: {text}" for record, text in told if record.status != "skipped"]
+    notes += listing.lines((record.key, text) for record, text in told if record.status == "skipped")
     return Section("outcome", "How it ended", lead=lead, notes=notes)
 
 
@@ -41,7 +43,7 @@ def about(session: Mapping[str, Any]) -> Section:
             for name, value in before.items()
         ),
         *(
-            {"what": f"setting: {name}", "value": _words(value)}
+            {"what": f"setting: {name}", "value": "not set" if value is None else _words(value)}
             for name, value in session["settings"].items()
             if value or name not in LEFT_OUT
         ),

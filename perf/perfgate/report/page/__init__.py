@@ -39,6 +39,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
         lead=[line for section in sections for line in section.lead],
         sections=[_section(section) for section in sections],
         verdicts=_with_verdicts,
+        breakable=_breakable,
     )
 
 
@@ -60,6 +61,13 @@ def _with_verdicts(text: str) -> Markup:
     return Markup(
         VERDICT.sub(lambda found: f'<span class="verdict {plots.STATUSES[found[1]]}">{found[1]}</span>', html)
     )
+
+
+def _breakable(text: str) -> Markup:
+    """``text`` escaped; a line may end after a slash, as between a benchmark's name and its case's."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(printable(text))).replace("/", "/<wbr>"))
 
 
 def _section(section: Section) -> Mapping[str, Any]:

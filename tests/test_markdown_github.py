@@ -83,6 +83,17 @@ class TestOrdinary:
         assert {("details", "summary"), ("details", "table"), ("details", "p")} <= seen.inside
         assert seen.unclosed == []
 
+    @pytest.mark.parametrize(("more", "folded"), [(0, []), (1, [f"{markdown.OPEN_ROWS + 1} rows"])])
+    def test_a_long_table_is_folded_and_what_stands_beside_it_is_not(self, more: int, folded: list[str]) -> None:
+        rows = [{"case": f"case {n}"} for n in range(markdown.OPEN_ROWS + more)]
+        table = Table([Column("case", "case"), Column("s", "seconds")], rows)
+        seen = rendered([Section("gate", "Gate", ["How."], table, ["case 1: INCONCLUSIVE: too noisy"])])
+        assert seen.texts.get("summary", []) == folded
+        assert (("details", "table") in seen.inside) is bool(folded)
+        assert not {("details", "p"), ("details", "li")} & seen.inside
+        assert len(seen.texts["td"]) == 2 * len(rows)
+        assert seen.unclosed == []
+
     def test_changes_beyond_the_first_are_folded(self) -> None:
         changes = [f"case {n}: REGRESSED" for n in range(markdown.SHOWN_CHANGES + 5)]
         seen = rendered([Section("gate", "Gate", changes=changes)])

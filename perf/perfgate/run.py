@@ -260,17 +260,17 @@ class Run:
     def finish(self) -> None:
         """Make the sections and write the report's files; remembers why if they cannot be written."""
         records = list(self.records.values())
-        compared = [] if self.gate is None else self.gate.sections()
-        if not records and self.own_sections is None and not compared:
+        verdicts = (self.own_sections or []) if self.gate is None else self.gate.sections()
+        if not records and self.own_sections is None and not verdicts:
             return
         session = self.session()
-        own = self.own_sections
-        if own is None:
+        suite: list[Section] = []
+        if self.own_sections is None:
             found = self.config.hook.pytest_perfgate_sections(config=self.config, records=records)
-            own = [section for sections in found for section in sections]
+            suite = [section for sections in found for section in sections]
         alone = processes.only() is None
         past = self._history(session["machine_key"], records) if alone else []
-        self.sections = [report.outcome(session, records), *compared, *own, *past, report.about(session)]
+        self.sections = [*verdicts, report.outcome(session, records), *suite, *past, report.about(session)]
         try:
             self.written = output.write(
                 self.settings.report_dir,

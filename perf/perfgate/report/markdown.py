@@ -13,6 +13,8 @@ LIMIT_BYTES = 900 * 1024
 is left for what else a step writes."""
 LONGEST = 2_000
 """Characters of one text; more is no text for a summary."""
+OPEN_ROWS = 20
+"""A table of more rows is folded: a summary is read from top to bottom."""
 SHOWN_CHANGES = 30
 """Changes that are listed openly; the others are folded."""
 _BLOCK = re.compile(r"^(\d*)([#+=.)-])")
@@ -77,7 +79,9 @@ def _fold(title: str, lines: Sequence[str]) -> list[str]:
 def _section(section: Section) -> list[str]:
     lines = [line for paragraph in section.paragraphs for line in (_block(paragraph), "")]
     if section.table is not None:
-        lines += [*_table(section.table), ""]
+        rows = [*_table(section.table), ""]
+        long = len(section.table.rows) > OPEN_ROWS and not section.folded
+        lines += _fold(f"{len(section.table.rows)} rows", rows) if long else rows
     if section.notes:
         lines += [*(f"- {_block(note)}" for note in section.notes), ""]
     if not lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from perfgate.findings import changed_operators
+from perfgate.findings import WORST_FIRST, Status, changed_operators
 from perfgate.lockstep import Comparison, Lockstep
 from perfgate.report import Column, Section, Table, Value, decimals, duration, intervals, mebibytes
 
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-def status(case: Comparison) -> str:
+def status(case: Comparison) -> Status:
     """The verdict's word."""
     return case.verdict.status if case.verdict is not None else "INCONCLUSIVE"
 
@@ -92,7 +92,7 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
         for name in names
         if a.versions.get(name) != b.versions.get(name)
     ]
-    cases = list(run.cases.values())
+    cases = sorted(run.cases.values(), key=lambda case: WORST_FIRST.index(status(case)))
     counts = Counter(map(status, cases))
     paragraphs = [
         f"A is {a.name}, B is {b.name}. Versions that differ: {', '.join(differ) or 'none of those listed'}.",

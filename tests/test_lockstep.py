@@ -12,6 +12,7 @@ from perfgate.clocks import FakeClock
 from perfgate.lockstep import Lockstep, Plan
 from perfgate.record import Metric, Record
 from perfgate.sides import Side
+from perfgate.statistics import LOOKS
 from perfgate.verdict import Tolerances
 from perfgate.workers import WorkerError
 
@@ -132,6 +133,23 @@ def test_the_first_pair_is_whole_unless_the_exact_metrics_are_known() -> None:
         comparison.run()
     assert all(case.log_ratios for case in whole.cases.values())
     assert 0 < sum(bool(case.log_ratios) for case in cut.cases.values()) < 9
+
+
+def test_a_budget_too_small_for_all_decides_the_first_ones() -> None:
+    slower = {f"sum/{number}": 1.0 for number in range(80)}
+    comparison = Comparison(slower, 0.005, budget_s=300.0, first_whole=False)
+    comparison.run()
+    decided = [key for key, status in statuses(comparison).items() if status == "SAME"]
+    assert decided == list(slower)[: len(decided)]
+    assert 15 <= len(decided) < 80
+    assert comparison.clock.time_s < 310
+
+
+def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:
+    comparison = Comparison({"sum/a": 1.05, "sum/b": 1.5}, 0.02)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "REGRESSED"}
+    assert comparison.pairs == len(comparison.cases["sum/a"].log_ratios) == LOOKS[-1]
 
 
 def test_a_renamed_case_is_met_under_its_old_name_on_side_a() -> None:

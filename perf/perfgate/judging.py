@@ -4,7 +4,6 @@ environment, else, where that cannot be had, by fresh processes."""
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -164,7 +163,7 @@ class Judge:
                     faults=self.now.faults,
                 )
                 head = sides.current(self.folder, self.settings.packages)
-                keys = [suspect.key for suspect in sorted(suspects, key=_suspicion, reverse=True)]
+                keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 lockstep.run()
                 if lockstep.needed_s is not None:
@@ -241,10 +240,10 @@ class Judge:
         return found
 
 
-def _suspicion(suspect: Suspect) -> float:
-    """How far this run's time is from the stored ones: what is most suspicious is judged first."""
+def _slowdown(suspect: Suspect) -> float:
+    """How much longer this run's time is than the stored ones: the most suspicious is judged first."""
     before, after = _times(suspect)
-    return abs(math.log(after / before))
+    return after / before
 
 
 def _times(suspect: Suspect) -> tuple[float, float]:

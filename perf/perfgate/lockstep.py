@@ -8,14 +8,16 @@ measured apart, one process after the other: then the machine's drift stays in, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from perfgate import pair
+from perfgate import agenda, pair
+from perfgate.agenda import Candidate
 from perfgate.clocks import Clock
 from perfgate.record import Record
 from perfgate.sides import Side
@@ -58,8 +60,8 @@ class Plan:
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
     median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
-    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time; ``spent_s``: seconds that
-    its pairs took."""
+    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time; ``tries``: pairs that took
+    it, counted or not; ``spent_s``: seconds that they took."""
 
     key: str
     benchmark: str
@@ -70,6 +72,7 @@ class Comparison:
     doubts: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
     verdict: Verdict | None = None
+    tries: int = 0
     spent_s: float = 0.0
     pairs_needed: int | None = None
 
@@ -86,12 +89,29 @@ class Comparison:
         return len(self.records) == 2 and all(record.status == "measured" for record in self.records.values())
 
     @property
+    def hopeful(self) -> bool:
+        """Whether more pairs would decide it, as far as is known."""
+        return self.estimate is None or self.pairs_needed is not None
+
+    @property
     def group(self) -> str:
         """Cases whose spread between pairs is similar."""
         return f"{self.benchmark} apart" if self.apart else self.benchmark
 
-    def take(self, taken: pair.Taken) -> None:
-        """Add what a pair found. The record of the exact pass stays, unless the case ended otherwise since."""
+    @property
+    def candidate(self) -> Candidate:
+        """What choosing the next pair's cases goes by; more pairs than the last look's decide nothing."""
+        needed: float | None = self.pairs_needed
+        if self.estimate is not None and (needed is None or needed > LOOKS[-1]):
+            needed = math.inf
+        pair_s = self.spent_s / self.tries if self.tries else None
+        return Candidate(self.key, len(self.log_ratios), needed, pair_s)
+
+    def take(self, taken: pair.Taken, took_s: float) -> None:
+        """Add what a pair found in so many seconds. The record of the exact pass stays, unless the case ended otherwise
+        since."""
+        self.tries += 1
+        self.spent_s += took_s
         for name, record in taken.records.items():
             if name not in self.records or record.status != "measured":
                 self.records[name] = record
@@ -114,7 +134,7 @@ class Lockstep:
         self._clock = clock
         self._display = display
         self._started = clock.now()
-        self._spent_s = 0.0
+        self._starts, self._starting_s = 0, 0.0
 
     @property
     def left_s(self) -> float:
@@ -126,17 +146,21 @@ class Lockstep:
         return [case for case in self.cases.values() if not case.decided]
 
     @property
-    def needed_s(self) -> float | None:
-        """About how many seconds would decide every case that has a guess; None where nothing is undecided or none has.
+    def open(self) -> list[Comparison]:
+        """The undecided cases that the plan has another look at."""
+        return [case for case in self.undecided if case.tries < LOOKS[-1]]
 
-        A pair's start-up is what it took beyond its cases.
-        """
-        guesses = [(case, case.pairs_needed) for case in self.undecided if case.pairs_needed and case.log_ratios]
-        if not guesses or not self.pairs:
-            return None
-        start_up_s = max(0.0, self._spent_s - sum(case.spent_s for case in self.cases.values())) / self.pairs
-        own_s = sum(pairs * case.spent_s / len(case.log_ratios) for case, pairs in guesses)
-        return own_s + start_up_s * max(pairs for _, pairs in guesses)
+    @property
+    def start_up_s(self) -> float:
+        """What starting both sides' processes took, on average."""
+        return self._starting_s / self._starts if self._starts else 0.0
+
+    @property
+    def needed_s(self) -> float | None:
+        """About how many seconds would decide every case for which pairs help; None where nothing is undecided or no
+        pairs help."""
+        whole = [replace(case.candidate, pairs=0, needed=case.pairs_needed) for case in self.undecided if case.hopeful]
+        return agenda.expected_s(whole, self.start_up_s) if whole and self.pairs else None
 
     def run(self) -> None:
         """Make pairs until every case is decided or the budget ends.
@@ -144,16 +168,15 @@ class Lockstep:
         Raises:
             WorkerError: a side does not even start.
         """
-        longest_s = 0.0
-        while self.undecided and self.left_s > longest_s and self.pairs < LOOKS[-1]:
+        last_s = 0.0
+        while self.open and self.left_s > last_s:
             start = self._clock.now()
             try:
                 self._pair()
             finally:  # on Ctrl-C too: what a broken-off pair found counts
                 self._decide()
             self.pairs += 1
-            self._spent_s = self._clock.now() - self._started
-            longest_s = self._clock.now() - start
+            last_s = self._clock.now() - start
             self._display.say(f"pair {self.pairs}: {self._state()}")
 
     def _state(self) -> str:
@@ -161,17 +184,27 @@ class Lockstep:
         return f"{decided} of {len(self.cases)} cases decided, {max(self.left_s, 0):.0f} s of the budget left"
 
     def _pair(self) -> None:
-        """One pair for every undecided case: those side by side first, then those apart."""
-        waiting = [case for case in self.undecided if not case.apart]
-        while waiting and self._goes_on:
+        """One pair for the open cases that it takes: those side by side first, then those apart."""
+        waiting = [case for case in self.open if not case.apart]
+        while self._next(waiting) is not None:
             self._side_by_side(waiting)
-        for case in [case for case in self.undecided if case.apart]:
-            if not self._goes_on:
-                break
+        waiting = [case for case in self.open if case.apart]
+        while (case := self._next(waiting)) is not None:
+            waiting.remove(case)
             self._show(case)
             start = self._clock.now()
-            case.take(pair.apart(self._start, self._keys(case), self._order, exact=not case.records))
-            case.spent_s += self._clock.now() - start
+            taken = pair.apart(self._start, self._keys(case), self._order, exact=not case.records)
+            case.take(taken, self._clock.now() - start)
+
+    def _next(self, waiting: Sequence[Comparison]) -> Comparison | None:
+        """The first waiting case that this pair takes, as far as is known now; None where there is no such case, or no
+        time."""
+        if self.pairs == 0 and self.plan.first_whole:
+            return next(iter(waiting), None)
+        if self.left_s <= 0 or not waiting:
+            return None
+        taken = agenda.chosen([case.candidate for case in self.open], self.left_s, self.start_up_s)
+        return next((case for case in waiting if case.key in taken), None)
 
     @property
     def _order(self) -> str:
@@ -179,18 +212,16 @@ class Lockstep:
         because the first gets other memory pages: up to 3% of a bandwidth-bound case, measured with equal sides."""
         return "AB" if self.pairs % 2 == 0 else "BA"
 
-    @property
-    def _goes_on(self) -> bool:
-        """Whether the pair may go on."""
-        return (self.pairs == 0 and self.plan.first_whole) or self.left_s > 0
-
     def _side_by_side(self, waiting: list[Comparison]) -> None:
-        """Take cases from ``waiting`` in one pair of processes, until it is empty or the processes are spent."""
+        """Take cases from ``waiting`` in one pair of processes, until it takes no more or the processes are spent."""
         with ExitStack() as stack:
+            start = self._clock.now()
             workers = {name: stack.enter_context(self._start(name)) for name in self._order}  # both at once
             there = {name: pair.collected(worker) for name, worker in workers.items()}
-            while waiting and self._goes_on:
-                case = waiting.pop(0)
+            self._starts += 1
+            self._starting_s += self._clock.now() - start
+            while (case := self._next(waiting)) is not None:
+                waiting.remove(case)
                 keys = self._keys(case)
                 has = {name: worker for name, worker in workers.items() if keys[name] in there[name]}
                 if not has:
@@ -199,12 +230,11 @@ class Lockstep:
                 self._show(case)
                 start = self._clock.now()
                 taken = pair.side_by_side(has, keys, exact=not case.records)
-                case.spent_s += self._clock.now() - start
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
                     self._display.say(f"{case.key}: no memory for both sides at once: they run one after the other")
                 else:
-                    case.take(taken)
+                    case.take(taken, self._clock.now() - start)
                 if taken.spent:
                     return
 

@@ -1,0 +1,103 @@
+"""Which cases of a comparison the next pair of processes takes, so that a budget too small for all decides some.
+
+With more cases than the budget can decide, a pair that takes all of them leaves all of them undecided. Which case gets
+how many pairs may depend on what was seen: the intervals hold for every case at every look (see
+:func:`perfgate.statistics.paired_intervals`). Pure functions; times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+from perfgate.statistics import LOOKS
+
+TYPICAL_PAIRS = 10
+"""What a case takes of which nothing is known yet: 10 of the 12 quick cases were decided at 5% after so many, on a
+shared virtual machine with two cores."""
+SCREENED = 0.5
+"""Where all cases can be looked at once within this share of the time left, they are: then it is known what each of
+them takes, and what is far off is found wherever it is."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An undecided case. ``pairs`` it has; ``needed`` in all to be decided, as far as can be guessed (None before its
+    first look, infinite where pairs do not help); ``pair_s`` that each took (None before its first)."""
+
+    key: str
+    pairs: int
+    needed: float | None
+    pair_s: float | None
+
+
+def expected_s(cases: Sequence[Candidate], start_up_s: float) -> float:
+    """About how long it takes to decide all of these, those without a guess after ``TYPICAL_PAIRS``. Each pair of
+    processes starts once for all that it takes."""
+    return _Taken(start_up_s).take(_guessed(cases, TYPICAL_PAIRS)).seconds
+
+
+def chosen(cases: Sequence[Candidate], left_s: float, start_up_s: float) -> set[str]:
+    """The keys of those that the next pair takes, of ``cases`` in the order of their importance.
+
+    Those that had no look yet, where the time left suffices to look at all of them. Then each that can be decided in
+    the time left, together with those taken before it; cases that have pairs come first, because these would be lost.
+    Where not even one can, all: then at least some large changes show.
+    """
+    looks = zip(cases, _guessed(cases, LOOKS[0]), strict=True)
+    taken = _Taken(start_up_s).take([guessed for case, guessed in looks if case.needed is None])
+    if taken.seconds > SCREENED * left_s:
+        taken = _Taken(start_up_s)
+    for case in sorted(_guessed(cases, TYPICAL_PAIRS), key=lambda one: one.pairs == 0):
+        if case.key not in taken.keys and taken.with_(case) <= left_s:
+            taken.take([case])
+    return taken.keys or {case.key for case in cases}
+
+
+def _guessed(cases: Sequence[Candidate], pairs: int) -> list[Candidate]:
+    """Those without a guess at so many pairs, those without a cost at the mean of the others'."""
+    known = [case.pair_s for case in cases if case.pair_s is not None]
+    mean = fmean(known) if known else 0.0
+    return [
+        replace(
+            case,
+            needed=pairs if case.needed is None else case.needed,
+            pair_s=mean if case.pair_s is None else case.pair_s,
+        )
+        for case in cases
+    ]
+
+
+@dataclass
+class _Taken:
+    """Guessed cases that are to be decided together: the seconds of all, the pairs of the one that needs most."""
+
+    start_up_s: float
+    own_s: float = 0.0
+    pairs: float = 0.0
+    keys: set[str] = field(default_factory=set)
+
+    @property
+    def seconds(self) -> float:
+        return self.own_s + self.start_up_s * self.pairs
+
+    def with_(self, case: Candidate) -> float:
+        """The seconds with one more."""
+        pairs, own_s = self._left(case)
+        return self.own_s + own_s + self.start_up_s * max(self.pairs, pairs)
+
+    def take(self, cases: Iterable[Candidate]) -> _Taken:
+        for case in cases:
+            pairs, own_s = self._left(case)
+            self.own_s, self.pairs = self.own_s + own_s, max(self.pairs, pairs)
+            self.keys.add(case.key)
+        return self
+
+    @staticmethod
+    def _left(case: Candidate) -> tuple[float, float]:
+        """The pairs that a case still needs, and its own seconds in them."""
+        assert case.needed is not None, "guessed"
+        assert case.pair_s is not None, "guessed"
+        pairs = max(1.0, case.needed - case.pairs)
+        return pairs, pairs * case.pair_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,10 @@ OWN_OPTIONS = (
     "--alias",
     "--report-dir",
     "--junitxml",
+    "--junit-xml",
+    "--maxfail",
+    "--lfnf",
+    "--last-failed-no-failures",
 )
 """Options with a value that concern the controller alone."""
 OWN_FLAGS = (
@@ -39,8 +44,27 @@ OWN_FLAGS = (
     "--verbose",
     "-s",
     "-q",
+    "--pdb",
     "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--nf",
+    "--new-first",
+    "--sw",
+    "--stepwise",
+    "--sw-skip",
+    "--stepwise-skip",
+    "--cache-clear",
 )
+BENCHMARK = "--benchmark"
+BENCHMARK_FLAGS = tuple(
+    f"{BENCHMARK}-{name}"
+    for name in ("disable-gc", "skip", "disable", "enable", "only", "autosave", "save-data", "verbose", "quiet")
+)
+"""pytest-benchmark's options that take no value; its others take one."""
+BENCHMARK_MANY = f"{BENCHMARK}-compare-fail"
+"""The one that takes all values that follow it."""
 
 
 def arguments(config: pytest.Config) -> list[str]:
@@ -53,15 +77,17 @@ def process_arguments(given: Sequence[str], more: Sequence[str] = ()) -> list[st
     """``given`` without the controller's own options, to which ``more`` belong as well."""
     own = (*OWN_OPTIONS, *more)
     kept: list[str] = []
-    skip = False
+    values = 0.0  # of the option before, still to come
     for argument in given:
         name, equals, _ = argument.partition("=")
-        if skip:
-            skip = False
-        elif name in own or name.startswith("--benchmark"):
-            skip = not equals and name in own
-        elif argument not in OWN_FLAGS:
-            kept.append(argument)
+        if values and not argument.startswith("-"):
+            values -= 1
+        elif name in own or name.startswith(BENCHMARK):
+            values = 0 if equals or name in BENCHMARK_FLAGS else math.inf if name == BENCHMARK_MANY else 1
+        else:
+            values = 0
+            if argument not in OWN_FLAGS:
+                kept.append(argument)
     return kept
 
 

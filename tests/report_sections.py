@@ -49,6 +49,31 @@ def crowded(name: str = "crowded") -> Chart:
     return Chart(name, "A crowd", "Four heaps.", MEMORY, SPEED, [Series("rows", "points", x, y, labels=labels)])
 
 
+MEASURED = {
+    "bf16 + sdpa-flash": (258.72, 20.45),
+    "int8 + eager": (215.92, 10.91),
+    "int8 + fa2": (215.81, 10.81),
+    "nf4 + fa2": (166.21, 19.94),
+    "nf4-dq + fa2": (166.21, 18.21),
+    "nf4 + eager": (166.35, 21.59),
+    "fp4 + fa2": (166.21, 19.07),
+    "fp32 + sdpa-flash": (517.41, 11.96),
+    "fp32 + fa1+fa2": (517.41, 11.56),
+    "fp32 + fa2": (517.41, 11.41),
+    "fp32 + fa1": (517.41, 11.28),
+    "fp32 + sdpa-math": (517.41, 12.82),
+    "fp32 + eager": (517.6, 13.72),
+}
+"""Peak MiB and tokens/s of a real run, in which two names touched in a browser, whose lines are higher than letters."""
+
+
+def measured(name: str = "measured") -> Chart:
+    """The rows of a real run."""
+    x, y = zip(*MEASURED.values(), strict=True)
+    rows = Series("rows", "points", [one * 2.0**20 for one in x], y, labels=list(MEASURED))
+    return Chart(name, "A real run", "Thirteen rows.", MEMORY, SPEED, [rows], marks={"allowed": 300 * 2.0**20})
+
+
 def scaling(name: str = "scaling") -> Chart:
     """Lines and a guide on two logarithmic axes."""
     sizes = [2.0**n for n in range(7, 13)]
@@ -84,7 +109,7 @@ def intervals(name: str = "verdicts", categories: Sequence[str] = NAMES) -> Char
     return Chart(name, "Now against the baseline", "Ratios.", ratio, Axis("case"), series, categories, marks=marks)
 
 
-CHARTS = (points(), crowded(), scaling(), spread(), intervals())
+CHARTS = (points(), crowded(), measured(), scaling(), spread(), intervals())
 """Together they have every style there is."""
 
 NUMBERS = (9.0, 1000.0, None, 10.0, 0.00002, -3.0, None, 100.0)

@@ -18,6 +18,9 @@ WIDTH_IN, HEIGHT_IN, ROW_IN = 7.2, 4.2, 0.26
 """A chart's size in inches of 72 of the SVG's units; a chart with categories is as high as they need."""
 NAME_AWAY, NAME_GAP, MARK = 12.0, 5.5, 5.0
 """A point's name begins so far from it, and moves up or down by such steps; half a mark's size. In the SVG's units."""
+NAME_SIZE, LINE = 8.0, 1.2
+"""A name's font size, and the height of a line as a multiple of it: DejaVu Sans has 1.164 from ascent to descent.
+Source: the font's hhea table."""
 NAME_STEPS = sorted(range(-30, 31), key=abs)
 LONGEST_LABEL, LONGEST_NAME = 60, 40
 """Characters of a text beside or above a chart; of one inside it or along its height."""
@@ -221,11 +224,12 @@ def _labels(axes: Axes, chart: Chart) -> None:
 
 
 def _size(axes: Axes, label: str) -> tuple[float, float]:
-    """A name's width and height in the SVG's units."""
-    probe = axes.text(0, 0, label, fontsize=8)
+    """A name's width and the height of its line in the SVG's units; its letters may be less high than the line that a
+    browser gives them."""
+    probe = axes.text(0, 0, label, fontsize=NAME_SIZE)
     box = probe.get_window_extent()
     probe.remove()
-    return float(box.width), float(box.height)
+    return float(box.width), max(float(box.height), LINE * NAME_SIZE)
 
 
 def _annotate(axes: Axes, label: str, point: tuple[float, float], place: tuple[float, float], side: int) -> None:
@@ -235,7 +239,7 @@ def _annotate(axes: Axes, label: str, point: tuple[float, float], place: tuple[f
         place,
         xycoords="figure pixels",
         textcoords="figure pixels",
-        fontsize=8,
+        fontsize=NAME_SIZE,
         verticalalignment="center",
         horizontalalignment="right" if side < 0 else "left",
         arrowprops={"arrowstyle": "-", "color": _STAND_IN["faint"], "linewidth": 0.8, "relpos": (side < 0, 0.5)},

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -132,8 +133,11 @@ def test_a_refresh_stores_every_process_with_its_provenance(stored: str) -> None
     assert found.entries["spin/1ms"].tier == "quick"
     data = json.loads(path.read_text())
     assert {"machine_info", "commit_info", "datetime", "version"} <= set(data)
-    stats = data["benchmarks"][0]["stats"]
-    assert stats["rounds"] == len(stats["data"]) > 5
+    one = data["benchmarks"][0]
+    samples = one["extra_info"]["perfgate"]["metrics"]["latency_s"]["samples"]
+    assert one["stats"]["rounds"] == len(samples) > 5
+    assert one["stats"]["median"] == pytest.approx(statistics.median(samples))
+    assert "data" not in one["stats"]  # the same numbers once more
 
 
 def test_nothing_changed_is_history(project: Project) -> None:

@@ -247,11 +247,12 @@ def _tier(item: pytest.Item) -> str:
 
 
 def _stats(samples: Sequence[float]) -> dict[str, Any]:
-    """pytest-benchmark's statistics of these samples, as its files have them."""
+    """pytest-benchmark's statistics of these samples, as its files have them. Like its own, without the samples: the
+    record has those."""
     stats: Any = Stats()  # type: ignore[no-untyped-call]  # pytest-benchmark has no types
     for sample in samples:
         stats.update(sample)
-    return {**stats.as_dict(), "data": list(samples), "iterations": 1}
+    return {**stats.as_dict(), "iterations": 1}
 
 
 def _pooled(name: str, records: Sequence[Record]) -> Metric:

@@ -117,13 +117,22 @@ def test_who_goes_first_alternates() -> None:
 
 
 def test_what_the_budget_leaves_undecided_says_how_long_it_would_take() -> None:
-    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.05, budget_s=40.0)
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.02, budget_s=20.0)
     comparison.run()
     assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "INCONCLUSIVE"}
-    assert comparison.clock.time_s < 45
+    assert comparison.clock.time_s < 25
     needed = [case.pairs_needed for case in comparison.cases.values() if case.pairs_needed]
-    assert needed
+    assert len(needed) == 2
+    assert max(needed) <= LOOKS[-1]
     assert comparison.needed_s == pytest.approx(max(needed) * START_S + sum(needed) * (LOAD_S + 0.75), rel=0.1)
+
+
+def test_no_budget_is_told_for_what_more_pairs_than_the_plan_has_would_decide() -> None:
+    comparison = Comparison({"sum/a": 1.0}, spread=0.1, budget_s=20.0)
+    comparison.run()
+    needed = comparison.cases["sum/a"].pairs_needed
+    assert needed is None or needed > LOOKS[-1]
+    assert comparison.needed_s is None
 
 
 def test_the_first_pair_is_whole_unless_the_exact_metrics_are_known() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from perfgate.record import Metric, Record
-from perfgate.statistics import Estimate
+from perfgate.statistics import LOOKS, Estimate
 from perfgate.valid import RecordError, finite, mapping, one_of, text
 
 Status = Literal[
@@ -162,7 +162,10 @@ def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: in
 
 
 def _pairs_in_words(pairs: int | None) -> str:
-    return "" if pairs is None else f"; about {pairs} pairs of processes would decide it"
+    if pairs is None:
+        return ""
+    most = f", but a comparison makes {LOOKS[-1]} at most" if pairs > LOOKS[-1] else ""
+    return f"; about {pairs} pairs of processes would decide it{most}"
 
 
 def _more_pairs_in_words(estimate: Estimate, slowest: float, fastest: float) -> str:

@@ -22,7 +22,7 @@ from perfgate.pins import last_core, usable_cores
 from perfgate.processes import ProcessError
 from perfgate.record import Record
 from perfgate.report import duration
-from perfgate.statistics import Estimate, stored_intervals
+from perfgate.statistics import LOOKS, Estimate, stored_intervals
 from perfgate.verdict import Verdict, judge
 from perfgate.workers import WorkerError
 
@@ -167,7 +167,10 @@ class Judge:
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 lockstep.run()
                 if lockstep.needed_s is not None:
-                    self.display.say(f"about {duration(lockstep.needed_s)} of --judge-budget would decide the rest")
+                    self.display.say(
+                        f"about {duration(lockstep.needed_s)} of --judge-budget would decide what {LOOKS[-1]} pairs of "
+                        "processes can"
+                    )
         except (sides.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)

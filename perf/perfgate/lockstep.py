@@ -89,11 +89,6 @@ class Comparison:
         return len(self.records) == 2 and all(record.status == "measured" for record in self.records.values())
 
     @property
-    def hopeful(self) -> bool:
-        """Whether more pairs would decide it, as far as is known."""
-        return self.estimate is None or self.pairs_needed is not None
-
-    @property
     def group(self) -> str:
         """Cases whose spread between pairs is similar."""
         return f"{self.benchmark} apart" if self.apart else self.benchmark
@@ -157,10 +152,10 @@ class Lockstep:
 
     @property
     def needed_s(self) -> float | None:
-        """About how many seconds would decide every case for which pairs help; None where nothing is undecided or no
-        pairs help."""
-        whole = [replace(case.candidate, pairs=0, needed=case.pairs_needed) for case in self.undecided if case.hopeful]
-        return agenda.expected_s(whole, self.start_up_s) if whole and self.pairs else None
+        """About how many seconds would decide every case that the plan's pairs can decide; None where that is none."""
+        candidates = [replace(case.candidate, pairs=0) for case in self.undecided]
+        helped = [one for one in candidates if one.needed != math.inf]
+        return agenda.expected_s(helped, self.start_up_s) if helped and self.pairs else None
 
     def run(self) -> None:
         """Make pairs until every case is decided or the budget ends.

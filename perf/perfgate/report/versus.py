@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from perfgate.findings import WORST_FIRST, Status, changed_operators
 from perfgate.lockstep import Comparison, Lockstep
 from perfgate.report import Column, Section, Table, Value, decimals, duration, intervals, mebibytes
+from perfgate.statistics import LOOKS
 
 COLUMNS = (
     Column("case", "case"),
@@ -103,7 +104,7 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
     if run.needed_s is not None:
         paragraphs.append(
             f"About {duration(run.needed_s)} of budget for the {len(run.undecided)} undecided cases alone would decide "
-            "those whose number of pairs is known."
+            f"those that {LOOKS[-1]} pairs of processes can."
         )
     told = [(status(case), f"{case.key}: {status(case)}: {why(case)}") for case in cases]
     notes = [text for word, text in told if word == "INCONCLUSIVE"]

@@ -131,9 +131,7 @@ class TestCase:
         assert decided.status == "INCONCLUSIVE"
         assert decided.reason.endswith("about 17 pairs of processes would decide it")
         far = verdict(record(), record(), Estimate(1.037, 1.013, 1.061), pairs_needed=52)
-        assert far.reason.endswith(
-            "about 52 pairs of processes would decide it, but a comparison makes 30 at most"
-        )
+        assert far.reason.endswith("about 52 pairs of processes would decide it, but a comparison makes 30 at most")
         assert decided.smallest_slowdown == pytest.approx(0.0396, abs=1e-4)
 
     def test_time_without_an_interval_is_undecided(self) -> None:

@@ -222,14 +222,14 @@ class TestPair:
 
     def test_a_doubted_pair_does_not_count_and_says_why(self) -> None:
         case = Comparison("sums/loop", "sums")
-        case.take(self.left(["the device was throttled (heat)"]))
-        case.take(self.left(["the device was throttled (heat)"]))
+        case.take(self.left(["the device was throttled (heat)"]), took_s=1.0)
+        case.take(self.left(["the device was throttled (heat)"]), took_s=1.0)
         assert case.log_ratios == []
         assert case.doubts == ["B: the device was throttled (heat)"]
         assert all(record.doubts == [] for record in case.records.values())
 
     def test_the_next_one_does(self) -> None:
         case = Comparison("sums/loop", "sums")
-        case.take(self.left(["the device was throttled (heat)"]))
-        case.take(self.left([]))
+        case.take(self.left(["the device was throttled (heat)"]), took_s=1.0)
+        case.take(self.left([]), took_s=1.0)
         assert case.log_ratios == [0.1]

@@ -43,6 +43,7 @@ def against(verdicts: dict[str, Verdict], order: list[str]) -> Any:
     baseline: Any = SimpleNamespace(entries={"sums/stored": entry}, path=SimpleNamespace(name="0001.json"))
     baseline.machine_key = "machine"
     run: Any = SimpleNamespace(
+        config=SimpleNamespace(getoption=lambda name: False),
         fingerprint=lambda: now,
         records={key: Record("sums", 1, {}, key) for key in order},
         settings=SimpleNamespace(tolerances_of=lambda key: SimpleNamespace(time=0.05)),

@@ -84,11 +84,13 @@ def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> l
     refreshes = {entry.refresh.date: entry.refresh for entry in baseline.entries.values()}
     latest = refreshes[max(refreshes)]
     changed = differences(latest.fingerprint, run.fingerprint())
+    forced = run.config.getoption("judge")
+    unchanged = "nothing; times are judged all the same" if forced else "nothing: times are history and are not judged"
     name = baseline.path.name
     paragraphs = [
         f"Baseline {name}, recorded {latest.date} on {baseline.machine_key} by {latest.runs} processes: "
         f"{latest.reason}",
-        f"Changed since: {', '.join(changed) or 'nothing: times are history and are not judged'}.",
+        f"Changed since: {', '.join(changed) or unchanged}.",
     ]
     if any(verdict.status in ("NEW", "IMPROVED") for verdict in verdicts.values()):
         paragraphs.append("NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT")

@@ -54,6 +54,7 @@ def test_the_slowest_against_its_stored_time_is_judged_first(monkeypatch: pytest
     monkeypatch.setattr(judging.sides, "current", lambda *_: None)
     monkeypatch.setattr(judging, "Lockstep", lockstep)
     monkeypatch.setattr(judging.processes, "fresh", fresh)
+    monkeypatch.setattr(judging.health, "read", lambda *_: Health(0.1, 2**30, None))  # not this machine's
     judge = Judge(
         settings=Settings(),
         now=NOW,

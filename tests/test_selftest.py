@@ -60,6 +60,19 @@ def test_detections_and_false_failures_are_counted_apart() -> None:
     assert "Cases without a fault: 1 of 3 failed" in section.paragraphs[1]
 
 
+def test_the_time_is_a_comparisons_own() -> None:
+    told = [
+        Outcome("no fault", "a/b", False, "SAME", "1", 60.0),
+        Outcome("no fault", "a/c", False, "SAME", "1", 60.0),
+        Outcome("no fault", "a/b", False, "SAME", "2", 90.0),
+        Outcome("no fault", "a/b", False, "SAME", "3", 200.0),
+        Outcome("wrong output", "a/b", True, "REGRESSED", "4"),  # from before it was recorded
+    ]
+    section = summary(told)
+    assert section.table is not None
+    assert [row["took"] for row in section.table.rows] == ["1 min 30 s", None]
+
+
 def test_every_case_gets_its_turn_with_the_fault() -> None:
     cases = ["b", "a", "c"]
     assert chosen(cases, 0) == ["a", "c"]
@@ -85,6 +98,7 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     found = run([], tmp_path / "x", 60.0, ["*"], said.append)
     assert [one.kind for one in found] == ["no fault"]
+    assert found[0].took_s is not None
     assert said[-1].startswith("interrupted")
 
 

@@ -232,7 +232,7 @@ class Gate:
         try:
             found: Mapping[str, Verdict] = judge_all.verdicts([one.suspect for one in self.withheld])
         except KeyboardInterrupt:
-            self._finish({}, "interrupted before it was judged")
+            self._finish(judge_all.found, "interrupted before it was judged")
             raise
         self._finish(found, "not judged")
 

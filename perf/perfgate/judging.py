@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -73,7 +73,7 @@ def packages_of(record: Record) -> frozenset[str] | None:
 @dataclass(frozen=True)
 class Judge:
     """Judges all suspects of a run together. ``arguments`` select the run's cases in another process; ``folder`` is
-    where pytest runs; times in seconds."""
+    where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C leaves what was decided; times in seconds."""
 
     settings: Settings
     now: Fingerprint
@@ -85,6 +85,7 @@ class Judge:
     budget_s: float
     clock: Clock
     display: Display
+    found: dict[str, Verdict] = field(default_factory=dict)
 
     def verdicts(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
         """A verdict for every suspect, by key."""
@@ -92,16 +93,17 @@ class Judge:
         doubts = health.doubts_about_stored(self.health_before, health.read(self.device), usable_cores())
         if doubts:
             self.display.say(f"not judged by stored numbers: {'; '.join(doubts)}")
-        found = {} if doubts else self._by_stored_numbers(suspects)
-        left = [suspect for suspect in suspects if suspect.key not in found]
+        else:
+            self.found.update(self._by_stored_numbers(suspects))
+        left = [suspect for suspect in suspects if suspect.key not in self.found]
         by_environment: dict[str, list[Suspect]] = {}
         for suspect in left:
             by_environment.setdefault(json.dumps(suspect.entry.refresh.fingerprint.to_json()), []).append(suspect)
         for number, group in enumerate(by_environment.values()):
             share = (self.budget_s - (self.clock.now() - start)) / (len(by_environment) - number)
             alpha = self.settings.tolerances.alpha * len(group) / len(suspects)
-            found |= self._in_lockstep(group, share, alpha)
-        return found
+            self.found.update(self._in_lockstep(group, share, alpha))
+        return self.found
 
     def _by_stored_numbers(self, suspects: Sequence[Suspect]) -> dict[str, Verdict]:
         """Those whose stored spread is tight enough to show that nothing happened; whatever else it says is only
@@ -165,7 +167,11 @@ class Judge:
                 head = sides.current(self.folder, self.settings.packages)
                 keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
-                lockstep.run()
+                try:
+                    lockstep.run()
+                except KeyboardInterrupt:
+                    self.found.update(self._told(lockstep, suspects, "interrupted before it was measured in lockstep"))
+                    raise
                 if lockstep.needed_s is not None:
                     self.display.say(
                         f"about {duration(lockstep.needed_s)} of --judge-budget would decide what {LOOKS[-1]} pairs of "
@@ -174,6 +180,10 @@ class Judge:
         except (sides.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
+        return self._told(lockstep, suspects, "the judge's budget ended before it was measured in lockstep")
+
+    def _told(self, lockstep: Lockstep, suspects: Sequence[Suspect], unmeasured: str) -> dict[str, Verdict]:
+        """What the lockstep found; ``unmeasured`` is why some cases may have no pair."""
         found = {}
         unfit = health.unfit(health.read(self.device))
         for suspect in suspects:
@@ -182,7 +192,7 @@ class Judge:
             if unfit:
                 estimate, undecided = None, "; ".join(unfit)
             elif estimate is None:
-                undecided = "the judge's budget ended before it was measured in lockstep"
+                undecided = unmeasured
                 if case.doubts:
                     undecided = f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}"
                 if case.verdict is not None and not case.works:

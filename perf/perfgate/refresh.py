@@ -91,6 +91,7 @@ class Refresher:
         self._reason = reason
         self._runs = runs
         self._lines = Lines(config, "refresh")
+        self._interrupted = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -109,7 +110,8 @@ class Refresher:
         if refresh.fingerprint.dirty:
             self._lines.say(UNCOMMITTED)
         results = self._measure(run, items)
-        refresh = replace(refresh, health={**refresh.health, "after": health.read(run.device).to_json()})
+        after = {**refresh.health, "after": health.read(run.device).to_json()}
+        refresh = replace(refresh, runs=len(results), health=after)
         problems = _problems(results, run)
         entries = _entries(results, items, refresh)
         verdicts = _verdicts(before, entries, run)
@@ -132,6 +134,8 @@ class Refresher:
             outcomes.report(self._config, item.nodeid, "; ".join(about) or None)
         if problems and not session.testsfailed:
             session.testsfailed = 1
+        if self._interrupted:
+            raise KeyboardInterrupt
         return True
 
     def _require_idle(self, run: Run) -> None:
@@ -155,26 +159,36 @@ class Refresher:
             run.controller_clock.sleep(LOOK_EVERY_S)
 
     def _measure(self, run: Run, items: Mapping[str, pytest.Item]) -> list[Result]:
-        """One plain run after another, each in a fresh process; none more after one that forbids storing anything.
+        """One plain run after another, each in a fresh process; none more after one that forbids storing anything, or
+        after Ctrl-C where there are enough.
 
         Raises:
             pytest.exit.Exception: a process left no results.
+            KeyboardInterrupt: Ctrl-C while there are too few processes for a baseline.
         """
         start = run.controller_clock.now()
         self._fresh(run, [key for key in items if _tier(items[key]) == "quick"] or list(items), NOT_KEPT)
         self._lines.say(f"{NOT_KEPT}, to wake the machine: {duration(run.controller_clock.now() - start)}")
         found: list[Result] = []
-        for number in range(1, self._runs + 1):
-            name = f"process {number} of {self._runs}"
-            start = run.controller_clock.now()
-            found.append(self._fresh(run, list(items), name))
-            took = run.controller_clock.now() - start
-            said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
-            if _problems(found, run):
-                self._lines.say(f"{said}; nothing can be stored after this one, so it is the last")
-                break
-            left = took * (self._runs - number)
-            self._lines.say(said + (f"; about {duration(left)} left" if left else ""))
+        try:
+            for number in range(1, self._runs + 1):
+                name = f"process {number} of {self._runs}"
+                start = run.controller_clock.now()
+                found.append(self._fresh(run, list(items), name))
+                took = run.controller_clock.now() - start
+                said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
+                if _problems(found, run):
+                    self._lines.say(f"{said}; nothing can be stored after this one, so it is the last")
+                    break
+                left = took * (self._runs - number)
+                self._lines.say(said + (f"; about {duration(left)} left" if left else ""))
+        except KeyboardInterrupt:
+            done = f"interrupted after {len(found)} of {self._runs} processes"
+            if len(found) < RUNS:
+                self._lines.say(f"{done}: a baseline needs {RUNS}, so nothing was stored")
+                raise
+            self._lines.say(f"{done}, which suffice")
+            self._interrupted = True
         return found
 
     def _fresh(self, run: Run, keys: Sequence[str], name: str) -> Result:

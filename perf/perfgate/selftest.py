@@ -14,10 +14,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 from perfgate.clocks import WallClock, today
 from perfgate.faults import ENVIRONMENT as FAULTS
@@ -61,13 +62,15 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try said of one case: its verdict, and whether the fault was in it."""
+    """What one try said of one case: its verdict, and whether the fault was in it. ``took_s``: seconds of the whole
+    try, None in files that are older than this field."""
 
     kind: str
     case: str
     hit: bool
     status: str
     sitting: str
+    took_s: float | None = None
 
 
 @contextmanager
@@ -159,6 +162,7 @@ COLUMNS = (
     Column("inconclusive", "INCONCLUSIVE"),
     Column("runs", "comparisons"),
     Column("runs_failed", "of them failed without cause"),
+    Column("took", "took, median"),
 )
 
 
@@ -188,6 +192,7 @@ def summary(outcomes: Sequence[Outcome]) -> Section:
 def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: Sequence[Outcome]) -> dict[str, Value]:
     failed = sum(outcome.status in FAILING for outcome in counted)
     low, high = interval(failed, len(counted))
+    took = {outcome.sitting: outcome.took_s for outcome in own if outcome.took_s is not None}
     return {
         "kind": name,
         "cases": len(counted),
@@ -199,6 +204,7 @@ def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: 
         "inconclusive": sum(outcome.status == "INCONCLUSIVE" for outcome in counted),
         "runs": len({outcome.sitting for outcome in own}),
         "runs_failed": len({outcome.sitting for outcome in spared if outcome.status in FAILING}),
+        "took": duration(median(took.values())) if took else None,
     }
 
 
@@ -238,9 +244,10 @@ def run(
             if began - start + longest.get(kind.name, 0.0) > seconds:
                 break
             hit = chosen(cases, (rounds + number) // len(kinds))
-            found = attempt(kind, hit, arguments, f"{today()} {number}")
-            append(path, found)
+            told = attempt(kind, hit, arguments, f"{today()} {number}")
             took = longest[kind.name] = clock.now() - began
+            found = [replace(outcome, took_s=took) for outcome in told]
+            append(path, found)
             failed = [outcome.case for outcome in found if outcome.status in FAILING]
             say(
                 f"{kind.name}: {len(failed)} of {len(found)} cases failed, {sum(one.hit for one in found)} had the "

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from perfgate.baseline import load
 
+from tests import interruptible
 from tests.test_gate import Project
 
 
 def interrupted_at(project: Project, text: str, *arguments: str) -> str:
     """Run pytest, press Ctrl-C as soon as a line of its output has ``text``, and return all of its output."""
-    process = subprocess.Popen(
-        project.command(*arguments),
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # a job in the background ignores it
-    )
+    process = interruptible.started(project.command(*arguments), project.folder, project.environment)
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

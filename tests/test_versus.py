@@ -17,6 +17,8 @@ from perfgate import messages
 from perfgate.sides import Side
 from perfgate.workers import Worker, WorkerError
 
+from tests import interruptible
+
 fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
 PERF = Path(__file__).resolve().parents[1] / "perf"
 
@@ -258,17 +260,8 @@ def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], 
 
 def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A comparison that runs, and its workers."""
-    process = subprocess.Popen(
-        spin.command("--versus", sys.executable, "--inject", "slow=5%"),
-        cwd=spin.folder,
-        env=spin.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # a job in the background ignores it
-    )
+    command = spin.command("--versus", sys.executable, "--inject", "slow=5%")
+    process = interruptible.started(command, spin.folder, spin.environment)
     assert process.stdout is not None
     for line in process.stdout:
         if "versus: pair 1: " in line:  # the second has begun

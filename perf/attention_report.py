@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import roofline_report
 import scaling_charts
 from perfgate.record import Record
 from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
@@ -36,10 +37,6 @@ COLUMNS = (
     Column("activation_peak_bytes", "call's peak MiB", mebibytes),
     Column("relative_error", "relative error", significant(1)),
 )
-OF_PEAK = (
-    Column("flop_peak_fraction", "% of peak FLOP/s", decimals(1, 100)),
-    Column("bandwidth_peak_fraction", "% of peak GB/s", decimals(1, 100)),
-)
 
 
 def _row(record: Record) -> dict[str, Value]:
@@ -50,7 +47,7 @@ def _row(record: Record) -> dict[str, Value]:
         "key": record.key,
         "latency_ms": latency.value * 1e3,
         "spread": None if low is None or high is None else (high - low) / 2 / latency.value,
-        **{column.key: record.value(column.key) for column in (*COLUMNS[3:], *OF_PEAK)},
+        **{column.key: record.value(column.key) for column in (*COLUMNS[3:], *roofline_report.COLUMNS)},
     }
 
 
@@ -103,8 +100,8 @@ def sections(records: Sequence[Record]) -> list[Section]:
         notes = _missing(records) if name == "attention_prefill" else []
         if not rows and not notes:
             continue
-        columns = COLUMNS + tuple(c for c in OF_PEAK if any(row.value(c.key) is not None for row in rows))
-        table = Table(columns, [_row(row) for row in rows])
+        notes += roofline_report.notes(rows)
+        table = Table(COLUMNS + roofline_report.columns(rows), [_row(row) for row in rows])
         out.append(Section(name, title, [ABOUT[name]], table, notes, charts=_charts(name, rows)))
     ratios = [record for record in records if record.name == "attention_ratio" and record.status == "measured"]
     if ratios:

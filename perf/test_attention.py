@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 from perfgate import Case, Measure, Metric, Row, Work, cases, part, slug
-from perfgate.environment import versions
-from perfgate.run import RUN
+from perfgate.machine.environment import versions
+from perfgate.plugin.session import RUN
 
 from fixtures import attention, devices
 from fixtures.attention import Backend, problems

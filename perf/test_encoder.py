@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 from perfgate import Case, Measure, Row, Work, cases, part
-from perfgate.environment import versions
-from perfgate.run import RUN
+from perfgate.machine.environment import versions
+from perfgate.plugin.session import RUN
 
 from fixtures import encoder
 from fixtures.options import SETTINGS

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 from perfgate import Case, Measure, Row, Work, cases, part, slug
-from perfgate.environment import versions
-from perfgate.run import RUN
+from perfgate.machine.environment import versions
+from perfgate.plugin.session import RUN
 
 from fixtures import attention, quality, quantization
 from fixtures.generation import Encoded, Generation, batches, generate

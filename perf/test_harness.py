@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from perfgate import Case, Measure, Metric, Row, Work, cases, part
-from perfgate.run import RUN
+from perfgate.plugin.session import RUN
 
 from fixtures import attention
 from fixtures.generation import Encoded, Generation, generate

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 from perfgate import Case, Measure, Row, Work, cases, part
-from perfgate.environment import versions
-from perfgate.run import RUN
+from perfgate.machine.environment import versions
+from perfgate.plugin.session import RUN
 
 from fixtures import devices, linear, quantization
 from fixtures.ceilings import Ceilings, add_shares

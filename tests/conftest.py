@@ -26,11 +26,11 @@ CONFTEST = """
     import itertools
 
     import pytest
-    from perfgate.clocks import FakeClock
-    from perfgate.measure import Instruments
-    from perfgate.memory import BALLAST_BYTES, FakeMeter
+    from perfgate.measure.clocks import FakeClock
+    from perfgate.measure.measurement import Instruments
+    from perfgate.measure.memory import BALLAST_BYTES, FakeMeter
     from perfgate.report import Column, Section, Table, mebibytes, milliseconds
-    from perfgate.run import RUN
+    from perfgate.plugin.session import RUN
 
     ROUNDS = (0.0, 1.0, 0.0, 1.5, 0.0, 1.25)  # the clock's steps: rounds of 1.0, 1.5 and 1.25 seconds, again and again
 

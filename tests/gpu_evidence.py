@@ -94,7 +94,7 @@ def _device() -> tuple[str, str] | None:
 
 
 def _say_what_would_run() -> int:
-    from perfgate.environment import DeviceError, resolve_device
+    from perfgate.machine.environment import DeviceError, resolve_device
 
     try:
         resolve_device("cuda")

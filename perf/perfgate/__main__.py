@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.rebuild import OPTION
+from perfgate.plugin.report_command import OPTION
 
 DEFAULT_RESULTS = "perf-report/results.json"
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _selftest(parsed: argparse.Namespace, extra: list[str]) -> int:
     import shutil
 
-    from perfgate import selftest
+    from perfgate.baselines import selftest
     from perfgate.report import terminal
 
     try:
@@ -67,7 +67,7 @@ def _selftest(parsed: argparse.Namespace, extra: list[str]) -> int:
 
 def _benchmark_paths() -> list[str]:
     """The project's benchmark folder as ``[tool.perfgate] benchmarks`` names it; pytest's own choice without one."""
-    from perfgate.options import pyproject_table
+    from perfgate.plugin.options import pyproject_table
 
     benchmarks = pyproject_table(Path("pyproject.toml")).get("benchmarks")
     return [benchmarks] if benchmarks else []

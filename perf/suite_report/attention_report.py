@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import roofline_report
-import scaling_charts
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 from fixtures import attention
+from suite_report import roofline_report, scaling_charts
 
 TITLES = {"attention_prefill": "Attention: prefill", "attention_decode": "Attention: decode"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 COLUMNS = (

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import experiment_charts
-import recommendation
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import (
     Column,
     Section,
@@ -21,10 +19,11 @@ from perfgate.report import (
     seconds,
     significant,
 )
-from recommendation import HUMAN, label
 
 from fixtures import attention, quantization
 from fixtures.limits import Limits
+from suite_report import experiment_charts, recommendation
+from suite_report.recommendation import HUMAN, label
 
 Outcome = Literal["held", "not held", "not judged here"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import mebibytes, percent, seconds
 from perfgate.report.charts import Axis, Chart, Series
 from perfgate.report.formats import decimals
-from recommendation import QUALITY_NAMES, Recommendation, label
+
+from suite_report.recommendation import QUALITY_NAMES, Recommendation, label
 
 FAR = 1.5
 """A limit beyond so many times the largest peak is not drawn: the rows would be pressed into a corner."""

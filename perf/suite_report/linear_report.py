@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import roofline_report
-import scaling_charts
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
+
+from suite_report import roofline_report, scaling_charts
 
 ABOUT = (
     "One layer without bias, on one core where the device is a CPU. GB/s count the weight as it is stored, the inputs "

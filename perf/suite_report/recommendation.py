@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
 from fixtures.limits import Limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report.charts import Axis, Chart, Series
 
 Guides = Mapping[str, int]

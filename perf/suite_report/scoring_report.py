@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfgate.record import Metric, Record
+from perfgate.records.record import Metric, Record
 from perfgate.report import Column, Section, Table, Value, decimals, significant
-from recommendation import HUMAN
 
 from fixtures.scores import CONFIDENCE, SCALE, Origin, PairScore, RowName, RowScore, Scores
+from suite_report.recommendation import HUMAN
 
 COLUMNS = (
     Column("row", "row"),

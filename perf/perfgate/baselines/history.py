@@ -8,11 +8,11 @@ from math import log
 from pathlib import Path
 from statistics import fmean
 
-from perfgate import baseline
-from perfgate.baseline import Baseline, BaselineError, Refresh
-from perfgate.findings import LATENCY
-from perfgate.fingerprint import differences
-from perfgate.record import Record
+from perfgate.baselines import store
+from perfgate.baselines.store import Baseline, BaselineError, Refresh
+from perfgate.compare.metric_verdict import LATENCY
+from perfgate.records.fingerprint import differences
+from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, latency
 from perfgate.report.charts import Axis, Chart, Series
 
@@ -54,7 +54,7 @@ def _load(files: Sequence[Path], aliases: Mapping[str, str]) -> tuple[dict[str, 
     found, notes = {}, []
     for path in files:
         try:
-            found[path.name.partition("_")[0]] = baseline.load(path).renamed(aliases)
+            found[path.name.partition("_")[0]] = store.load(path).renamed(aliases)
         except BaselineError as wrong:
             notes.append(str(wrong))
     return found, notes

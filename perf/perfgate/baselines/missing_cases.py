@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from perfgate.baseline import Entry
+from perfgate.baselines.store import Entry
 
 
 def missing(

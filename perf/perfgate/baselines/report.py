@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from perfgate.baseline import Baseline, Entry, Refresh
-from perfgate.findings import FAILING, LATENCY, WORST_FIRST, Finding
-from perfgate.fingerprint import differences
-from perfgate.report import Column, Section, Table, Value, decimals, intervals, latency, listing, mebibytes, percent
+from perfgate.baselines.store import Baseline, Entry, Refresh
+from perfgate.compare.case_verdict import Verdict
+from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding, Tolerances
+from perfgate.records.fingerprint import Fingerprint, differences
+from perfgate.records.record import Record
+from perfgate.report import Column, Section, Table, Value, decimals, grouping, latency, mebibytes, percent, ratio_chart
 from perfgate.report.charts import Chart
-from perfgate.run import Run
-from perfgate.verdict import Verdict
 
+TolerancesOf = Callable[[str], Tolerances]
+"""What may differ in a case, by its key."""
 PEAK = "peak_memory_bytes"
 CHANGED = ("REGRESSED", "FELL_BACK", "MISSING", "IMPROVED", "NEW")
 """Verdicts that say that something has changed."""
@@ -71,33 +74,61 @@ def _told(verdicts: Mapping[str, Verdict], *, changed: bool) -> list[str]:
     """What is not the same in words: what has changed, or what nothing can be said of. What fails has its own line."""
     told = [(key, one) for key, one in verdicts.items() if one.status != "SAME" and (one.status in CHANGED) is changed]
     said = [(key, f"{one.status}: {one.reason}") for key, one in told if one.status not in FAILING]
-    return [f"{key}: {one.status}: {one.reason}" for key, one in told if one.status in FAILING] + listing.lines(said)
+    return [f"{key}: {one.status}: {one.reason}" for key, one in told if one.status in FAILING] + grouping.lines(said)
 
 
-def _charts(rows: Sequence[Mapping[str, Value]], run: Run) -> list[Chart]:
-    tolerances = {run.settings.tolerances_of(str(row["case"])).time for row in rows}
-    return intervals.chart("Now against the baseline", "time now / baseline", rows, sorted(tolerances))
+def _charts(rows: Sequence[Mapping[str, Value]], tolerances_of: TolerancesOf) -> list[Chart]:
+    tolerances = {tolerances_of(str(row["case"])).time for row in rows}
+    return ratio_chart.chart("Now against the baseline", "time now / baseline", rows, sorted(tolerances))
 
 
-def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> list[Section]:
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared: ``records`` by key, measured as things are ``now``; ``forced``: times were judged although
+    nothing had changed."""
+
+    baseline: Baseline
+    verdicts: Mapping[str, Verdict]
+    records: Mapping[str, Record]
+    now: Fingerprint
+    forced: bool
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How a refresh ended: ``stored`` is the new file, None where ``problems`` (or what is worse) forbade one."""
+
+    stored: Path | None
+    before: Baseline | None
+    entries: Mapping[str, Entry]
+    verdicts: Mapping[str, Verdict]
+    refresh: Refresh
+    problems: Sequence[str]
+
+
+def sections(comparison: Comparison, tolerances_of: TolerancesOf) -> list[Section]:
     """The comparison's section: every case that the run or its selection of the baseline has."""
+    baseline, records = comparison.baseline, comparison.records
     refreshes = {entry.refresh.date: entry.refresh for entry in baseline.entries.values()}
     latest = refreshes[max(refreshes)]
-    changed = differences(latest.fingerprint, run.fingerprint())
-    forced = run.config.getoption("judge")
-    unchanged = "nothing; times are judged all the same" if forced else "nothing: times are history and are not judged"
+    changed = differences(latest.fingerprint, comparison.now)
+    unchanged = (
+        "nothing; times are judged all the same"
+        if comparison.forced
+        else "nothing: times are history and are not judged"
+    )
     name = baseline.path.name
     paragraphs = [
         f"Baseline {name}, recorded {latest.date} on {baseline.machine_key} by {latest.runs} processes: "
         f"{latest.reason}",
         f"Changed since: {', '.join(changed) or unchanged}.",
     ]
-    if any(verdict.status in ("NEW", "IMPROVED") for verdict in verdicts.values()):
+    if any(verdict.status in ("NEW", "IMPROVED") for verdict in comparison.verdicts.values()):
         paragraphs.append("NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT")
-    verdicts = _worst_first(verdicts, run.records)
+    verdicts = _worst_first(comparison.verdicts, records)
     rows = []
     for key, verdict in verdicts.items():
-        record = run.records.get(key)
+        record = records.get(key)
         now_s = None if record is None else record.value(LATENCY)
         peak = None if record is None else record.value(PEAK)
         rows.append(_row(key, verdict, baseline.entries.get(key), now_s, peak))
@@ -115,26 +146,19 @@ def sections(baseline: Baseline, verdicts: Mapping[str, Verdict], run: Run) -> l
             data,
             lead=[f"Against the baseline: {_counted(verdicts)}."],
             changes=_told(verdicts, changed=True),
-            charts=_charts(rows, run),
+            charts=_charts(rows, tolerances_of),
         )
     ]
 
 
-def refreshed(
-    stored: Path | None,
-    before: Baseline | None,
-    entries: Mapping[str, Entry],
-    verdicts: Mapping[str, Verdict],
-    refresh: Refresh,
-    problems: Sequence[str],
-    run: Run,
-) -> list[Section]:
+def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
     """The refresh's section: old against new, and where the new is or why it is nowhere."""
+    before, entries, refresh, problems = outcome.before, outcome.entries, outcome.refresh, outcome.problems
     paragraphs = [
         f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
-        f"Against the baseline before: {_counted(verdicts) if before is not None else 'there was none'}.",
+        f"Against the baseline before: {_counted(outcome.verdicts) if before is not None else 'there was none'}.",
     ]
-    verdicts = _worst_first(verdicts, entries)
+    verdicts = _worst_first(outcome.verdicts, entries)
     rows = []
     old = {} if before is None else before.entries
     for key, verdict in verdicts.items():
@@ -142,7 +166,11 @@ def refreshed(
         rows.append(_row(key, verdict, old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
     told = {} if before is None else verdicts
     data = {"verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()}}
-    lead = f"Stored as {stored}: commit it." if stored is not None else "Nothing was stored; the baseline is as it was."
+    lead = (
+        f"Stored as {outcome.stored}: commit it."
+        if outcome.stored is not None
+        else "Nothing was stored; the baseline is as it was."
+    )
     return [
         Section(
             "refresh",
@@ -153,6 +181,6 @@ def refreshed(
             data,
             lead=[lead],
             changes=[] if problems else _told(told, changed=True),
-            charts=_charts(rows, run),
+            charts=_charts(rows, tolerances_of),
         )
     ]

@@ -20,12 +20,12 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
-from perfgate.clocks import WallClock, today
-from perfgate.faults import ENVIRONMENT as FAULTS
-from perfgate.faults import RENAMED
-from perfgate.findings import FAILING
+from perfgate.compare.metric_verdict import FAILING
+from perfgate.measure.clocks import WallClock, today
+from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
+from perfgate.measure.fault_injection import RENAMED
 from perfgate.report import Column, Section, Table, Value, duration, percent
-from perfgate.report.output import STEP_SUMMARY
+from perfgate.report.write import STEP_SUMMARY
 
 CONFIDENCE = 0.95
 NOT_TIMED = ("--judge-budget", "0.001")

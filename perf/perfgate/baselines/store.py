@@ -14,14 +14,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perfgate.case import slug
-from perfgate.files import write_atomic
-from perfgate.fingerprint import Fingerprint
-from perfgate.record import Record
-from perfgate.valid import RecordError, finite, free_form, items, mapping, one_of, refuse_constant, text, whole
+from perfgate.records.atomic_write import write_atomic
+from perfgate.records.case import slug
+from perfgate.records.fingerprint import Fingerprint
+from perfgate.records.record import OWN, Record
+from perfgate.records.validate import (
+    RecordError,
+    finite,
+    free_form,
+    items,
+    mapping,
+    one_of,
+    refuse_constant,
+    text,
+    whole,
+)
 
 SCHEMA = 1
-OWN = "perfgate"
 STORED = "perfgate_baseline"
 """Key of ``extra_info`` beside the record: what only a baseline has."""
 TIERS = ("quick", "default", "extra")

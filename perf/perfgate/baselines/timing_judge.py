@@ -5,29 +5,40 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from perfgate import health, outcomes, processes, sides
-from perfgate.baseline import Entry
-from perfgate.clocks import Clock
-from perfgate.findings import LATENCY, judge_ratio, smallest_slowdown
-from perfgate.fingerprint import Fingerprint, changed_versions
-from perfgate.health import Health
-from perfgate.lockstep import Display, Lockstep, Plan
-from perfgate.options import Settings
-from perfgate.pins import last_core, usable_cores
-from perfgate.processes import ProcessError
-from perfgate.record import Record
+from perfgate.baselines.store import Entry
+from perfgate.compare.case_verdict import Verdict, judge
+from perfgate.compare.intervals import LOOKS, Estimate, stored_intervals
+from perfgate.compare.metric_verdict import LATENCY, Tolerances, judge_ratio, smallest_slowdown
+from perfgate.lockstep import environments, fresh_process
+from perfgate.lockstep.comparison import Display, Lockstep, Plan
+from perfgate.lockstep.fresh_process import ProcessError
+from perfgate.lockstep.worker_client import WorkerError
+from perfgate.machine import health
+from perfgate.machine.health import Health
+from perfgate.machine.pinning import last_core, usable_cores
+from perfgate.measure.clocks import Clock
+from perfgate.records.fingerprint import Fingerprint, changed_versions
+from perfgate.records.record import Record
 from perfgate.report import duration
-from perfgate.statistics import LOOKS, Estimate, stored_intervals
-from perfgate.verdict import Verdict, judge
-from perfgate.workers import WorkerError
 
 NEEDED = 2
 """Fresh processes that decide where lockstep cannot; as many more as the baseline has, while the budget lasts."""
+
+
+@dataclass(frozen=True)
+class JudgePolicy:
+    """What may differ in a case, by its key; ``alpha``, the chance of calling an unchanged suite changed; and what the
+    baseline's environment is rebuilt from: the files that measure (patterns) and the packages that matter."""
+
+    tolerances_of: Callable[[str], Tolerances]
+    alpha: float
+    sources: tuple[str, ...]
+    packages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Suspect:
 
     def verdict(
         self,
-        settings: Settings,
+        tolerances: Tolerances,
         now: Fingerprint,
         estimate: Estimate | None,
         *,
@@ -56,7 +67,7 @@ class Suspect:
             self.entry.record,
             self.record,
             estimate,
-            settings.tolerances_of(self.key),
+            tolerances,
             same_versions=not changed_versions(self.entry.refresh.fingerprint, now, packages_of(self.record)),
             pairs_needed=pairs_needed,
             times_s=times_s,
@@ -72,12 +83,14 @@ def packages_of(record: Record) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process; ``folder`` is
-    where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C leaves what was decided; times in seconds."""
+    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process,
+    ``worker_arguments`` in a worker; ``folder`` is where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C
+    leaves what was decided; times in seconds."""
 
-    settings: Settings
+    policy: JudgePolicy
     now: Fingerprint
     arguments: tuple[str, ...]
+    worker_arguments: tuple[str, ...]
     folder: Path
     root: Path
     device: str
@@ -101,7 +114,7 @@ class Judge:
             by_environment.setdefault(json.dumps(suspect.entry.refresh.fingerprint.to_json()), []).append(suspect)
         for number, group in enumerate(by_environment.values()):
             share = (self.budget_s - (self.clock.now() - start)) / (len(by_environment) - number)
-            alpha = self.settings.tolerances.alpha * len(group) / len(suspects)
+            alpha = self.policy.alpha * len(group) / len(suspects)
             self.found.update(self._in_lockstep(group, share, alpha))
         return self.found
 
@@ -112,18 +125,18 @@ class Judge:
             {suspect.key: suspect.entry.by_process_s for suspect in suspects},
             {suspect.key: [suspect.record.metrics[LATENCY].value] for suspect in suspects},
             {suspect.key: suspect.record.name for suspect in suspects},
-            alpha=self.settings.tolerances.alpha,
+            alpha=self.policy.alpha,
         )
         found = {}
         for suspect in suspects:
             if suspect.entry.record.doubts or suspect.record.doubts:
                 continue
             estimate = estimates[suspect.key]
-            time = self.settings.tolerances_of(suspect.key).time
-            if estimate is not None and smallest_slowdown(estimate) <= time:
-                finding = judge_ratio(estimate, time)
+            tolerances = self.policy.tolerances_of(suspect.key)
+            if estimate is not None and smallest_slowdown(estimate) <= tolerances.time:
+                finding = judge_ratio(estimate, tolerances.time)
                 if finding.status == "SAME":
-                    found[suspect.key] = suspect.verdict(self.settings, self.now, estimate, times_s=_times(suspect))
+                    found[suspect.key] = suspect.verdict(tolerances, self.now, estimate, times_s=_times(suspect))
         return found
 
     def _in_lockstep(self, suspects: Sequence[Suspect], budget_s: float, alpha: float) -> dict[str, Verdict]:
@@ -132,19 +145,21 @@ class Judge:
         before = suspects[0].entry.refresh.date
         if budget_s <= 0:
             return {
-                suspect.key: suspect.verdict(self.settings, self.now, None, undecided="the judge's budget has ended")
+                suspect.key: suspect.verdict(
+                    self.policy.tolerances_of(suspect.key), self.now, None, undecided="the judge's budget has ended"
+                )
                 for suspect in suspects
             }
         start = self.clock.now()
         try:
             with (
-                sides.rebuilt(
+                environments.rebuilt(
                     then,
                     self.now,
                     self.root,
                     self.folder,
-                    self.settings.sources,
-                    self.settings.packages,
+                    self.policy.sources,
+                    self.policy.packages,
                     self.display.say,
                 ) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-judge-") as logs,
@@ -154,9 +169,9 @@ class Judge:
                     f"{duration(budget_s)} at most"
                 )
                 plan = Plan(
-                    arguments=tuple(outcomes.worker_arguments(self.arguments)),
+                    arguments=self.worker_arguments,
                     budget_s=budget_s,
-                    tolerances_of=self.settings.tolerances_of,
+                    tolerances_of=self.policy.tolerances_of,
                     alpha=alpha,
                     log_dir=Path(logs),
                     core=last_core() if self.device == "cpu" else None,
@@ -164,7 +179,7 @@ class Judge:
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
-                head = sides.current(self.folder, self.settings.packages)
+                head = environments.current(self.folder, self.policy.packages)
                 keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 try:
@@ -177,7 +192,7 @@ class Judge:
                         f"about {duration(lockstep.needed_s)} of --judge-budget would decide what {LOOKS[-1]} pairs of "
                         "processes can"
                     )
-        except (sides.SideError, WorkerError) as wrong:
+        except (environments.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
         return self._told(lockstep, suspects, "the judge's budget ended before it was measured in lockstep")
@@ -199,7 +214,7 @@ class Judge:
                     undecided = f"not to be judged in lockstep: {case.verdict.reason}"
             times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
             found[suspect.key] = suspect.verdict(
-                self.settings,
+                self.policy.tolerances_of(suspect.key),
                 self.now,
                 estimate,
                 undecided=undecided,
@@ -222,7 +237,7 @@ class Judge:
                 break
             self.display.show(f"fresh process {number + 1} of {wanted}")
             try:
-                result = processes.fresh(self.arguments, self.folder, keys, self.now.faults, left_s)
+                result = fresh_process.fresh(self.arguments, self.folder, keys, self.now.faults, left_s)
             except ProcessError as wrong:
                 self.display.say(str(wrong))
                 break
@@ -242,7 +257,7 @@ class Judge:
         for suspect in suspects:
             times = fresh[suspect.key]
             verdict = suspect.verdict(
-                self.settings,
+                self.policy.tolerances_of(suspect.key),
                 self.now,
                 estimates.get(suspect.key),
                 undecided="; ".join(doubts) or (None if times else "no fresh process measured it within the budget"),

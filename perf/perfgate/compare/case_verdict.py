@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perfgate.findings import (
+from perfgate.compare.intervals import Estimate
+from perfgate.compare.metric_verdict import (
     CALLS,
     FAILING,
     FLOPS,
@@ -25,9 +26,8 @@ from perfgate.findings import (
     judge_work,
     smallest_slowdown,
 )
-from perfgate.record import Record
-from perfgate.statistics import Estimate
-from perfgate.valid import RecordError, finite, items, mapping, one_of, text
+from perfgate.records.record import Record
+from perfgate.records.validate import RecordError, finite, items, mapping, one_of, text
 
 __all__ = [
     "FAILING",

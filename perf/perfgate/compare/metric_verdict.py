@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from perfgate.record import Metric, Record
-from perfgate.statistics import LOOKS, Estimate
-from perfgate.valid import RecordError, finite, mapping, one_of, text
+from perfgate.compare.intervals import LOOKS, Estimate
+from perfgate.records.record import Metric, Record
+from perfgate.records.validate import RecordError, finite, mapping, one_of, text
 
 Status = Literal[
     "REGRESSED", "FELL_BACK", "MISSING", "INCONCLUSIVE", "INCOMPARABLE", "SKIPPED", "IMPROVED", "SAME", "NEW"
@@ -127,7 +127,7 @@ def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: in
     """Judge the latency's ratio, after / before, by its interval; None, before there is one, is undecided.
 
     Slower means that all of the interval lies above 1 + ``tolerance``, faster below 1 / (1 + ``tolerance``), the same
-    between the two. ``pairs_needed``, from :func:`perfgate.statistics.pairs_needed`, is told where nothing is decided.
+    between the two. ``pairs_needed``, from :mod:`perfgate.compare.intervals`, is told where nothing is decided.
 
     Raises:
         ValueError: the estimate is no interval of positive, finite numbers.

@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from perfgate import agenda, pair
-from perfgate.agenda import Candidate
-from perfgate.clocks import Clock
-from perfgate.record import Record
-from perfgate.sides import Side
-from perfgate.statistics import LOOKS, Estimate, paired_intervals, pairs_needed
-from perfgate.verdict import Tolerances, Verdict, judge
-from perfgate.workers import Worker
+from perfgate.compare.case_verdict import Tolerances, Verdict, judge
+from perfgate.compare.intervals import LOOKS, Estimate, paired_intervals, pairs_needed
+from perfgate.lockstep import pair, scheduling
+from perfgate.lockstep.environments import Side
+from perfgate.lockstep.scheduling import Candidate
+from perfgate.lockstep.worker_client import Worker
+from perfgate.measure.clocks import Clock
+from perfgate.records.record import Record
 
 
 class Display(Protocol):
@@ -155,7 +155,7 @@ class Lockstep:
         """About how many seconds would decide every case that the plan's pairs can decide; None where that is none."""
         candidates = [replace(case.candidate, pairs=0) for case in self.undecided]
         helped = [one for one in candidates if one.needed != math.inf]
-        return agenda.expected_s(helped, self.start_up_s) if helped and self.pairs else None
+        return scheduling.expected_s(helped, self.start_up_s) if helped and self.pairs else None
 
     def run(self) -> None:
         """Make pairs until every case is decided or the budget ends.
@@ -198,7 +198,7 @@ class Lockstep:
             return next(iter(waiting), None)
         if self.left_s <= 0 or not waiting:
             return None
-        taken = agenda.chosen([case.candidate for case in self.open], self.left_s, self.start_up_s)
+        taken = scheduling.chosen([case.candidate for case in self.open], self.left_s, self.start_up_s)
         return next((case for case in waiting if case.key in taken), None)
 
     @property

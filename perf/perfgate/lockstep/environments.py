@@ -1,7 +1,7 @@
 """The two sides of an A/B comparison: which interpreter, which checkout, which versions.
 
 ``--versus`` names the other side in one of three ways: an interpreter, pins (an overlay, see
-:mod:`perfgate.overlay`), or a revision of this checkout.
+:mod:`perfgate.lockstep.overlay`), or a revision of this checkout.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from perfgate import overlay
-from perfgate.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
-from perfgate.overlay import Say, SideError
+from perfgate.lockstep import overlay
+from perfgate.lockstep.overlay import Say, SideError
+from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
 
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
 
@@ -29,7 +29,7 @@ GIT = "git:"
 WORKTREE = "perfgate-worktree-"
 """How a temporary worktree's folder begins; the process that made it follows."""
 TIMEOUT_S = 120.0
-PERFGATE = Path(__file__).parents[1]
+PERFGATE = Path(__file__).parents[2]
 """Where this perfgate is imported from: workers of both sides use it."""
 FORMS = (
     "an interpreter (/opt/old/bin/python), pins separated by spaces (bitsandbytes==0.48.2), or a revision of this "

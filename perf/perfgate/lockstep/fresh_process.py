@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perfgate.baseline import OWN
-from perfgate.faults import ENVIRONMENT as FAULTS
-from perfgate.health import for_children
-from perfgate.record import Record
-from perfgate.valid import RecordError
+from perfgate.machine.health import for_children
+from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
+from perfgate.records.record import OWN, Record
+from perfgate.records.validate import RecordError
 
 ONLY = "PERFGATE_ONLY"
 """Environment variable: a JSON list of the keys of the cases to run; it marks a process that another one started."""

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from perfgate.files import write_atomic
-from perfgate.processes import die_with_parent
+from perfgate.lockstep.fresh_process import die_with_parent
+from perfgate.records.atomic_write import write_atomic
 
 Say = Callable[[str], None]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from perfgate.record import Record
-from perfgate.valid import RecordError
-from perfgate.workers import START_TIMEOUT_S, Worker, WorkerError
+from perfgate.lockstep.worker_client import START_TIMEOUT_S, Worker, WorkerError
+from perfgate.records.record import Record
+from perfgate.records.validate import RecordError
 
 BLOCK_S = 0.03
 """Seconds of one side's turn: long against the switch between two processes, short against drift."""
@@ -28,7 +28,7 @@ LOAD_TIMEOUT_S = 900.0
 """Loading a case may convert a model and compute its reference."""
 NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory on ")
 """What the message of a call says that found no memory: Python's and torch's errors, torch's on a CPU, and what
-:mod:`perfgate.failures` makes of an accelerator's."""
+:mod:`perfgate.machine.device_errors` makes of an accelerator's."""
 
 
 @dataclass

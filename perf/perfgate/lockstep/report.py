@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from perfgate.findings import WORST_FIRST, Status, changed_operators
-from perfgate.lockstep import Comparison, Lockstep
-from perfgate.report import Column, Section, Table, Value, decimals, duration, intervals, mebibytes
-from perfgate.statistics import LOOKS
+from perfgate.compare.intervals import LOOKS
+from perfgate.compare.metric_verdict import WORST_FIRST, Status, changed_operators
+from perfgate.lockstep.comparison import Comparison, Lockstep
+from perfgate.report import Column, Section, Table, Value, decimals, duration, mebibytes, ratio_chart
 
 COLUMNS = (
     Column("case", "case"),
@@ -136,6 +136,6 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             data,
             lead=[f"{b.name} against {a.name}: {', '.join(f'{n} {word}' for word, n in counts.items())}."],
             changes=[text for word, text in told if word not in ("SAME", "INCONCLUSIVE")],
-            charts=intervals.chart("B against A", "time of B / time of A", rows, tolerances),
+            charts=ratio_chart.chart("B against A", "time of B / time of A", rows, tolerances),
         )
     ]

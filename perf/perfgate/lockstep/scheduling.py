@@ -2,7 +2,7 @@
 
 With more cases than the budget can decide, a pair that takes all of them leaves all of them undecided. Which case gets
 how many pairs may depend on what was seen: the intervals hold for every case at every look (see
-:func:`perfgate.statistics.paired_intervals`). Pure functions; times in seconds.
+:func:`perfgate.compare.intervals.paired_intervals`). Pure functions; times in seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from perfgate.statistics import LOOKS
+from perfgate.compare.intervals import LOOKS
 
 TYPICAL_PAIRS = 10
 """What a case takes of which nothing is known yet: 10 of the 12 quick cases were decided at 5% after so many, on a

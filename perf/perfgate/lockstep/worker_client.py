@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perfgate import messages, worker
-from perfgate.faults import ENVIRONMENT as FAULTS
-from perfgate.health import for_children
-from perfgate.sides import Side
+from perfgate.lockstep import channel, protocol
+from perfgate.lockstep.environments import Side
+from perfgate.machine.health import for_children
+from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 
 START_TIMEOUT_S = 180.0
 """Until a worker has collected: importing the benchmarks' libraries takes seconds, from a cold disk a minute."""
@@ -61,10 +61,10 @@ class Worker:
         self._buffer = b""
         to_worker, self._requests = os.pipe()
         self._answers, from_worker = os.pipe()
-        pipes = {worker.PIPES: f"{to_worker},{from_worker}"}
+        pipes = {channel.PIPES: f"{to_worker},{from_worker}"}
         environment = os.environ | PINS | for_children() | pipes | {FAULTS: " ".join(faults)}
         if core is not None:
-            environment[worker.CORE] = str(core)
+            environment[channel.CORE] = str(core)
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
@@ -107,7 +107,7 @@ class Worker:
             WorkerError: the worker is gone.
         """
         try:
-            os.write(self._requests, messages.line(name, **fields))
+            os.write(self._requests, protocol.line(name, **fields))
         except BrokenPipeError:
             raise self._died() from None
 
@@ -128,12 +128,12 @@ class Worker:
                 if not read:
                     raise self._died()
                 self._buffer += read
-                if len(self._buffer) > messages.LIMIT_BYTES:
+                if len(self._buffer) > protocol.LIMIT_BYTES:
                     raise self.error("an answer without an end")
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
-            name, fields = messages.read(line, messages.ANSWERED)
-        except messages.MessageError as wrong:
+            name, fields = protocol.read(line, protocol.ANSWERED)
+        except protocol.MessageError as wrong:
             raise self.error(str(wrong)) from None
         if name == "error":
             raise self.error(f"{fields['type']}: {fields['message']} ({fields['where']})")

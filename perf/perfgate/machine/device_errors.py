@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from perfgate.accelerator import Accelerator
-from perfgate.health import DeviceLostError
+from perfgate.machine.accelerator import Accelerator
+from perfgate.machine.health import DeviceLostError
 
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 CONTEXT_GONE = (

@@ -10,9 +10,9 @@ from typing import Any
 
 import psutil
 
-from perfgate import health
-from perfgate.case import slug
-from perfgate.pins import usable_cores
+from perfgate.machine import health
+from perfgate.machine.pinning import usable_cores
+from perfgate.records.case import slug
 
 ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
 VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")

@@ -1,7 +1,7 @@
 """What a process pins about itself before measuring, without re-executing: allocator thresholds and thread counts.
 
 Which pins are on goes into every record, because records pinned differently cannot be compared. The workers of an A/B
-comparison are pinned in :mod:`perfgate.workers`.
+comparison are pinned in :mod:`perfgate.lockstep.worker_client`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The only door to clocks: the wall clock, a wall clock that waits for a device, and a fake one for tests.
 
-:mod:`perfgate.timers` times calls with them, or with a device's own events.
+:mod:`perfgate.measure.timers` times calls with them, or with a device's own events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from perfgate.accelerator import Accelerator
+from perfgate.machine.accelerator import Accelerator
 
 
 class Clock(Protocol):

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfgate.measure import Instruments
+    from perfgate.measure.measurement import Instruments
 
 ENVIRONMENT = "PERFGATE_FAULTS"
 """Environment variable through which a controller injects faults into one side's workers, separated by spaces."""

@@ -16,17 +16,34 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, Protocol
 
-from perfgate import counters, faults, memory, timers
-from perfgate.accelerator import Accelerator
-from perfgate.clocks import Clock
-from perfgate.counters import Counts, Work
-from perfgate.options import DEFAULT_BUDGET_S, Settings
-from perfgate.outputs import digest
-from perfgate.record import Metric, Record
-from perfgate.rounds import MIN_ROUNDS, Rounds, Timed
-from perfgate.statistics import median_interval
-from perfgate.timers import Timer, Timing, WallTimer
-from perfgate.watch import Watch
+from perfgate.compare.intervals import median_interval
+from perfgate.machine.accelerator import Accelerator
+from perfgate.measure import fault_injection, memory, op_counts, timers
+from perfgate.measure.clocks import Clock
+from perfgate.measure.fault_injection import Fault
+from perfgate.measure.op_counts import Counts, Work
+from perfgate.measure.output_digest import digest
+from perfgate.measure.rounds import MIN_ROUNDS, Rounds, Timed
+from perfgate.measure.throttle_guard import Watch
+from perfgate.measure.timers import Timer, Timing, WallTimer
+from perfgate.records.record import Metric, Record
+
+DEFAULT_BUDGET_S = 5.0
+"""Seconds of timed rounds a case may use: a case of 100 ms gets 50 rounds, enough for a 1-2% interval on a quiet
+machine, and a hundred cases stay under ten minutes."""
+DEFAULT_PRECISION = 0.01
+"""Relative half width of the median's 95% interval at which timing stops: a fifth of the default 5% tolerance."""
+
+
+@dataclass(frozen=True)
+class MeasurePolicy:
+    """How calls are measured. ``budget_s`` (seconds) is None where nobody chose one: then a benchmark's own default or
+    ``DEFAULT_BUDGET_S`` holds. ``precision`` is the fraction of the median at which timing stops. ``faults`` are
+    injected into the cases that they name."""
+
+    budget_s: float | None = None
+    precision: float = DEFAULT_PRECISION
+    faults: tuple[Fault, ...] = ()
 
 
 class OutputChangedError(AssertionError):
@@ -57,7 +74,7 @@ class Replay(Protocol):
 
 @dataclass
 class Instruments:
-    """What a session measures with. The meter is proved (see :func:`perfgate.memory.verify`) before its first use;
+    """What a session measures with. The meter is proved (:func:`perfgate.measure.memory.verify`) before its first use;
     ``no_meter`` says why there is none; ``accelerator`` is None on a CPU, whose ``watch`` watches nothing."""
 
     clock: Clock
@@ -77,13 +94,13 @@ class Instruments:
 class Measure:
     """The fixture's value: call it once in a benchmark; it fills the case's record."""
 
-    def __init__(self, settings: Settings, instruments: Instruments, replay: Replay, record: Record) -> None:
-        self.settings = settings
+    def __init__(self, policy: MeasurePolicy, instruments: Instruments, replay: Replay, record: Record) -> None:
+        self.policy = policy
         self.instruments = instruments
         self.record = record
         self._replay = replay
         self._budget_s = DEFAULT_BUDGET_S
-        self._faults = tuple(fault for fault in settings.faults if fault.hits(record.key))
+        self._faults = tuple(fault for fault in policy.faults if fault.hits(record.key))
         self._timer: Timer = WallTimer(instruments.clock)
         self._other_timer: Timer = self._timer
         self.used = False
@@ -116,7 +133,7 @@ class Measure:
         """Measure ``fn(*args, **kwargs)`` in five passes and return its result.
 
         Args:
-            fn: what is measured; it must return something :func:`perfgate.outputs.digest` can compare.
+            fn: what is measured; it must return something :func:`perfgate.measure.output_digest.digest` can compare.
             inputs: one round for each input, in order, each run once as ``fn(input, *args, **kwargs)``; the other
                 passes use the first. The return value is then the list of the rounds' results.
             work: what one call processes, for throughputs.
@@ -130,13 +147,13 @@ class Measure:
 
         Raises:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
-            perfgate.memory.MeterError: the memory meter does not see memory.
-            perfgate.health.DeviceLostError: the driver cannot reach the device any more.
+            perfgate.measure.memory.MeterError: the memory meter does not see memory.
+            perfgate.machine.health.DeviceLostError: the driver cannot reach the device any more.
         """
         self._begin(budget_s, timing)
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
-        fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
+        fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
 
         def call() -> Any:
             return fn(*args, **kwargs) if inputs is None else fn(inputs[0], *args, **kwargs)
@@ -166,7 +183,7 @@ class Measure:
         self._add_wall_time(call)
 
         weighed, peak = self._weigh(call)
-        counted, counts = counters.count(call)
+        counted, counts = op_counts.count(call)
         for after in (weighed, counted):
             if digest(after) != before:
                 raise OutputChangedError(
@@ -186,9 +203,9 @@ class Measure:
         if self.used:
             raise RuntimeError("measure(...) was called twice in one test; one case is one measured callable")
         self.used = True
-        self._budget_s = budget_s if self.settings.budget_s is None else self.settings.budget_s
+        self._budget_s = budget_s if self.policy.budget_s is None else self.policy.budget_s
         accelerator = self.instruments.accelerator
-        self._timer = timers.choose(accelerator, self.instruments.clock, timing, faults.slower(self._faults))
+        self._timer = timers.choose(accelerator, self.instruments.clock, timing, fault_injection.slower(self._faults))
         self._other_timer = timers.choose(accelerator, self.instruments.clock, timing)
         if accelerator is not None:
             accelerator.find_devices()
@@ -197,11 +214,11 @@ class Measure:
 
     @property
     def _rounds(self) -> Rounds:
-        return Rounds(self._timer, self.instruments.watch, self._budget_s, self.settings.precision)
+        return Rounds(self._timer, self.instruments.watch, self._budget_s, self.policy.precision)
 
     def _first(self, call: Callable[[], Any]) -> tuple[Any, float]:
         """The first call and its seconds: by the clock, because compiling is the host's work."""
-        first = WallTimer(self.instruments.clock, faults.slower(self._faults)).time(call, 1)
+        first = WallTimer(self.instruments.clock, fault_injection.slower(self._faults)).time(call, 1)
         return first.result, first.seconds
 
     def time(self, call: Callable[[], Any]) -> tuple[Any, float]:

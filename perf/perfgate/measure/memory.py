@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from perfgate.accelerator import Accelerator
+from perfgate.machine.accelerator import Accelerator
 
 T = TypeVar("T")
 

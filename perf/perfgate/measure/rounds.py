@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from perfgate.record import StoppedBy
-from perfgate.statistics import median_interval
-from perfgate.timers import Round, Timer
-from perfgate.watch import Watch
+from perfgate.compare.intervals import median_interval
+from perfgate.measure.throttle_guard import Watch
+from perfgate.measure.timers import Round, Timer
+from perfgate.records.record import StoppedBy
 
 WARM_ROUNDS = 5
 """At most this many warm-up rounds."""
@@ -19,7 +19,7 @@ WARM_AGREEMENT = 0.1
 WARM_SHARE = 0.5
 """At most this share of the time budget goes into warm-up."""
 MIN_ROUNDS = 6
-"""The fewest samples that can give a 95% interval of the median (see :func:`perfgate.statistics.median_interval`)."""
+"""The fewest samples that can give a 95% interval of the median (see :mod:`perfgate.compare.intervals`)."""
 LOOK_EVERY = 1.2
 """The stopping rule looks again when the samples have grown by this factor, so that looking stays cheap."""
 

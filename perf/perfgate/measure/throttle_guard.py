@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perfgate import health
-from perfgate.clocks import WallClock
-from perfgate.health import DeviceHealth
+from perfgate.machine import health
+from perfgate.machine.health import DeviceHealth
+from perfgate.measure.clocks import WallClock
 
 COOL_S = 0.5
 """How long to let a throttled device rest before looking again: clocks follow heat and power within tenths of it."""
 WAIT_S = 30.0
 """At most so many seconds of a case go into waiting; from then on its rounds are kept, and doubted. Less than
-:data:`perfgate.pair.ANSWER_TIMEOUT_S`."""
+:data:`perfgate.lockstep.pair.ANSWER_TIMEOUT_S`."""
 
 
 class Watch:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from perfgate.accelerator import Accelerator, Event
-from perfgate.clocks import Clock
+from perfgate.machine.accelerator import Accelerator, Event
+from perfgate.measure.clocks import Clock
 
 Timing = Literal["device", "wall"]
 """What a case's time is about: the device's work, by its events where it has them; or all that its caller waits for."""

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from perfgate import ledger, outcomes
-from perfgate.baseline import Baseline, BaselineError, BaselineStore, Entry
-from perfgate.environment import machine, machine_key
-from perfgate.findings import FAILING
-from perfgate.fingerprint import Fingerprint, changed_versions, differences
-from perfgate.judging import Judge, Suspect, packages_of
-from perfgate.outcomes import Lines
-from perfgate.record import Record
-from perfgate.report import gate as report
-from perfgate.run import Run, is_benchmark
-from perfgate.verdict import Verdict, judge
+from perfgate.baselines import missing_cases, report
+from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
+from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect, packages_of
+from perfgate.compare.case_verdict import Verdict, judge
+from perfgate.compare.metric_verdict import FAILING
+from perfgate.machine.environment import machine, machine_key
+from perfgate.plugin import child_args, selection, terminal_lines
+from perfgate.plugin.session import Run, is_benchmark
+from perfgate.plugin.terminal_lines import Lines
+from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
+from perfgate.records.record import Record
 
 DEFAULT_BUDGET_S = 600.0
 UNCHANGED = "nothing that this case depends on has changed since the baseline: a different time is the machine's"
@@ -61,12 +61,12 @@ def gone(config: pytest.Config, run: Run, baseline: Baseline) -> list[Entry]:
         name, fields = entry.record.name, entry.record.fields
         return all(config.hook.pytest_perfgate_in_scope(config=config, name=name, fields=fields))
 
-    return ledger.missing(
+    return missing_cases.missing(
         baseline.entries,
         run.collected,
-        arguments=outcomes.asked_for(config),
+        arguments=selection.asked_for(config),
         tiers=run.settings.tiers,
-        matches=outcomes.keyword_filter(config),
+        matches=selection.keyword_filter(config),
         in_scope=in_scope,
     )
 
@@ -185,7 +185,7 @@ class Gate:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _fails(self, verdict: Verdict) -> bool:
-        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and outcomes.strict(self.config))
+        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and terminal_lines.strict(self.config))
 
     def _paragraph(self, node: str, key: str, verdict: Verdict) -> str:
         path = self.baseline.path
@@ -217,10 +217,12 @@ class Gate:
         if not self.withheld:
             return
         config, run = self.config, self.run
+        settings, arguments = run.settings, child_args.arguments(config)
         judge_all = Judge(
-            settings=run.settings,
+            policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
             now=self.now,
-            arguments=tuple(outcomes.arguments(config)),
+            arguments=tuple(arguments),
+            worker_arguments=tuple(child_args.worker_arguments(arguments)),
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=run.device,
@@ -241,7 +243,8 @@ class Gate:
         for one in self.withheld:
             verdict = found.get(one.suspect.key)
             if verdict is None:
-                verdict = one.suspect.verdict(self.run.settings, self.now, None, undecided=otherwise)
+                tolerances = self.run.settings.tolerances_of(one.suspect.key)
+                verdict = one.suspect.verdict(tolerances, self.now, None, undecided=otherwise)
             self._tell(one.item, one.reports, verdict)
         self.withheld.clear()
 
@@ -254,8 +257,14 @@ class Gate:
                 f"stored on {entry.refresh.date}, and selected, but no test has it any more; if it was renamed, add "
                 f'"{key}" = "NEW KEY" to [tool.perfgate.aliases]; if it is gone for good, refresh the baseline',
             )
-            outcomes.report(self.config, entry.node, self._paragraph(entry.node, key, verdict))
+            terminal_lines.report(self.config, entry.node, self._paragraph(entry.node, key, verdict))
 
     def sections(self) -> list[Any]:
         """The comparison's part of the report."""
-        return report.sections(self.baseline, self.verdicts, self.run) if self.verdicts else []
+        if not self.verdicts:
+            return []
+        run = self.run
+        comparison = report.Comparison(
+            self.baseline, self.verdicts, run.records, self.now, forced=self.config.getoption("judge")
+        )
+        return report.sections(comparison, run.settings.tolerances_of)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from perfgate import outcomes, processes
-from perfgate.outcomes import Lines
-from perfgate.processes import ProcessError, Result
-from perfgate.record import Record
+from perfgate.lockstep import fresh_process
+from perfgate.lockstep.fresh_process import ProcessError, Result
+from perfgate.plugin import child_args
+from perfgate.plugin.terminal_lines import Lines
+from perfgate.records.record import Record
 
 TAKEN: pytest.StashKey[bool] = pytest.StashKey()
 """Set on an item whose record comes from another process."""
@@ -35,12 +36,12 @@ class Takeover:
         """Measure the cases called ``keys``: a process stops when it loses the device too, and another one goes on."""
         gc.collect()
         lines = Lines(self.config, "perfgate")
-        arguments = outcomes.arguments(self.config)
+        arguments = child_args.arguments(self.config)
         left = list(keys)
         while left:
             lines.say(f"{why}; {len(left)} cases go on in a fresh process")
             try:
-                result = processes.fresh(arguments, self.folder, left, self.faults)
+                result = fresh_process.fresh(arguments, self.folder, left, self.faults)
             except ProcessError as wrong:
                 result = Result({left[0]: _failed(left[0], str(wrong))}, {}, {})
             measured = [key for key in left if key in result.records]

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfgate import accelerator, clocks, environment, health, memory, pins
-from perfgate.accelerator import Accelerator
-from perfgate.case import row_of
-from perfgate.health import Health
+from perfgate.machine import accelerator, environment, health, pinning
+from perfgate.machine.accelerator import Accelerator
+from perfgate.machine.health import Health
+from perfgate.measure import clocks, memory
+from perfgate.measure.timers import EventTimer
+from perfgate.plugin.case_tables import row_of
 from perfgate.report import Column, Section, Table, terminal
-from perfgate.timers import EventTimer
 
 if TYPE_CHECKING:
-    from perfgate.run import Run
+    from perfgate.plugin.session import Run
 
 
 def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
@@ -32,7 +33,7 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
         f"Accelerator driver: {environment.driver(run.device) or 'none'}",
         f"Clock: {clock if device is None else f'{EventTimer.name}; {clock} for calls that talk to the host'}",
         f"Memory meter: {_meter(run.device, device)}",
-        f"Pins: allocator {run.allocator}; {pins.usable_cores()} cores",
+        f"Pins: allocator {run.allocator}; {pinning.usable_cores()} cores",
         *_health(health.read(run.device)),
         "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
     ]

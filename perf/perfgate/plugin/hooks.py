@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from perfgate import case as case_tables
-from perfgate import doctor, failures, gate, hookspec, options, pins, processes, rebuild, refresh, versus, worker
-from perfgate.case import row_of
-from perfgate.clocks import WallClock
-from perfgate.measure import FellBackError, Measure
-from perfgate.report import progress, terminal
-from perfgate.run import RUN, Run, is_benchmark, relative
-from perfgate.takeover import TAKEN
+from perfgate.lockstep import fresh_process
+from perfgate.lockstep.channel import PIPES, Channel
+from perfgate.machine import device_errors, pinning
+from perfgate.measure.clocks import WallClock
+from perfgate.measure.measurement import FellBackError, Measure
+from perfgate.plugin import (
+    case_tables,
+    compare_mode,
+    doctor,
+    former_names,
+    hookspec,
+    options,
+    progress,
+    refresh_mode,
+    report_command,
+    versus_mode,
+    worker_mode,
+)
+from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.device_recovery import TAKEN
+from perfgate.plugin.session import RUN, Run, is_benchmark, relative
+from perfgate.report import terminal
+
+if PIPES in os.environ:  # before a conftest of an older revision imports what stood elsewhere then
+    former_names.install()
 
 REASON_LIMIT = 500
 """Characters of a failure's message that a record keeps."""
@@ -37,7 +55,7 @@ class ReplayTimer:
 
 TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
 STARTED: pytest.StashKey[float] = pytest.StashKey()
-CHANNEL: pytest.StashKey[worker.Channel | None] = pytest.StashKey()
+CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
 CLOCK = WallClock()
 """For how long a case took in all; what is inside a case is timed by the run's instruments."""
 
@@ -57,10 +75,10 @@ class BenchmarkReplay:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
-    versus.add_options(parser)
-    gate.add_options(parser)
-    refresh.add_options(parser)
-    rebuild.add_options(parser)
+    versus_mode.add_options(parser)
+    compare_mode.add_options(parser)
+    refresh_mode.add_options(parser)
+    report_command.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -68,11 +86,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    path = config.getoption(rebuild.OPTION)
+    path = config.getoption(report_command.OPTION)
     if path is None:
         return None
     config._do_configure()  # as pytest's own --version and --fixtures do: nothing is collected
-    return rebuild.report(config, path)
+    return report_command.report(config, path)
 
 
 @pytest.hookimpl(tryfirst=True)  # a suite's own pytest_configure may ask for the run
@@ -80,17 +98,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "perfgate_cases(table): run the benchmark once for each row of a case table")
     config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
     run = config.stash[RUN] = Run.start(config)
-    channel = config.stash[CHANNEL] = worker.Channel.from_environment()
-    if channel is not None or processes.only() is not None:
-        processes.die_with_parent()
+    channel = config.stash[CHANNEL] = Channel.from_environment()
+    if channel is not None or fresh_process.only() is not None:
+        fresh_process.die_with_parent()
     if channel is not None:
-        config.pluginmanager.register(worker.WorkerLoop(channel, run.record_of), "perfgate-worker")
+        config.pluginmanager.register(worker_mode.WorkerLoop(channel, run.record_of), "perfgate-worker")
         return
     compare = config.option.benchmark_compare
-    chosen: dict[str, object] = {"--versus": versus.plugin(config), "--refresh-baseline": refresh.plugin(config)}
+    chosen: dict[str, object] = {
+        "--versus": versus_mode.plugin(config),
+        "--refresh-baseline": refresh_mode.plugin(config),
+    }
     if compare:
         config.option.benchmark_compare = []  # pytest-benchmark would look into its own storage
-        chosen["--benchmark-compare"] = run.gate = gate.Gate(config, run, None if compare is True else str(compare))
+        chosen["--benchmark-compare"] = run.gate = compare_mode.Gate(
+            config, run, None if compare is True else str(compare)
+        )
     named = [name for name, plugin in chosen.items() if plugin is not None]
     if len(named) > 1:
         raise pytest.UsageError(f"{' and '.join(named)} exclude each other: pass one of them")
@@ -123,7 +146,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -k and the like take items away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[RUN]
-    settings, only = run.settings, processes.only()
+    settings, only = run.settings, fresh_process.only()
     items[:] = [item for item in items if not is_benchmark(item) or not run.vanished(item)]
     run.collected = {run.record_of(item).key: item.nodeid for item in items if is_benchmark(item)}
     kept: list[pytest.Item] = []
@@ -163,8 +186,8 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
     benchmark.group = benchmark.group or record.name
     replay, channel = BenchmarkReplay(benchmark, request.node.stash[TIMER]), request.config.stash[CHANNEL]
     if channel is not None:
-        return worker.WorkerMeasure(run.settings, run.instruments, replay, record, channel)
-    return Measure(run.settings, run.instruments, replay, record)
+        return worker_mode.WorkerMeasure(run.settings.measure_policy, run.instruments, replay, record, channel)
+    return Measure(run.settings.measure_policy, run.instruments, replay, record)
 
 
 @pytest.fixture
@@ -172,7 +195,7 @@ def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
     accelerator nothing is changed. The record's pins say it."""
     if request.config.stash[RUN].device == "cpu":
-        with pins.one_core():
+        with pinning.one_core():
             yield
     else:
         yield
@@ -233,14 +256,14 @@ def _blame_device(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
     if call.excinfo is None:
         return
     run = item.config.stash[RUN]
-    failure = failures.of(call.excinfo.value, run.device)
+    failure = device_errors.of(call.excinfo.value, run.device)
     if failure is None:
         return
     record = run.record_of(item)
     record.reason = failure.text
     report.sections.append(("perfgate", f"{record.key}: {failure.text}"))
     if failure.out_of_memory and not item.config.getoption("usepdb"):
-        failures.free_memory(run.accelerator, call.excinfo.tb)
+        device_errors.free_memory(run.accelerator, call.excinfo.tb)
     if failure.context_gone:
         record.provenance["context_gone"] = True
         if not run.disabled:

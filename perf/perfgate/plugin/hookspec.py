@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from perfgate.record import Record
+    from perfgate.records.record import Record
     from perfgate.report import Section
 
 

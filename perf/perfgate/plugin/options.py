@@ -11,15 +11,10 @@ from typing import Any
 
 import pytest
 
-from perfgate import faults
-from perfgate.faults import Fault
-from perfgate.findings import Tolerances
-
-DEFAULT_BUDGET_S = 5.0
-"""Seconds of timed rounds a case may use: a case of 100 ms gets 50 rounds, enough for a 1-2% interval on a quiet
-machine, and a hundred cases stay under ten minutes."""
-DEFAULT_PRECISION = 0.01
-"""Relative half width of the median's 95% interval at which timing stops: a fifth of the default 5% tolerance."""
+from perfgate.compare.metric_verdict import Tolerances
+from perfgate.measure import fault_injection as faults
+from perfgate.measure.fault_injection import Fault
+from perfgate.measure.measurement import DEFAULT_BUDGET_S, DEFAULT_PRECISION, MeasurePolicy
 
 
 @dataclass(frozen=True)
@@ -46,10 +41,15 @@ class Settings:
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """Which cases a run runs: see :data:`perfgate.baseline.TIERS`."""
+        """Which cases a run runs: see :data:`perfgate.baselines.store.TIERS`."""
         if self.quick:
             return ("quick",)
         return ("quick", "default", "extra") if self.all_cases else ("quick", "default")
+
+    @property
+    def measure_policy(self) -> MeasurePolicy:
+        """How calls are measured."""
+        return MeasurePolicy(self.budget_s, self.precision, self.faults)
 
     def tolerances_of(self, key: str) -> Tolerances:
         """What may differ in the case called ``key``: the last override whose pattern matches wins, field by field."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfgate.record import Record
+from perfgate.records.record import Record
 from perfgate.report import duration, latency, mebibytes
 
 

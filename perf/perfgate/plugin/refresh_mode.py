@@ -10,21 +10,24 @@ from typing import Any
 import pytest
 from pytest_benchmark.stats import Stats
 
-from perfgate import baseline, environment, health, outcomes, processes
-from perfgate.baseline import Baseline, BaselineError, BaselineStore, Entry
-from perfgate.case import row_of
-from perfgate.clocks import today
-from perfgate.findings import FAILING, LATENCY, judge_exact
-from perfgate.fingerprint import changed_versions
-from perfgate.gate import gone
-from perfgate.outcomes import Lines
-from perfgate.processes import ProcessError, Result
-from perfgate.record import Metric, Record
+from perfgate.baselines import report as report
+from perfgate.baselines import store as baseline
+from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
+from perfgate.compare.case_verdict import Verdict, judge
+from perfgate.compare.intervals import stored_intervals
+from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
+from perfgate.lockstep import fresh_process
+from perfgate.lockstep.fresh_process import ProcessError, Result
+from perfgate.machine import environment, health
+from perfgate.measure.clocks import today
+from perfgate.plugin import child_args, terminal_lines
+from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.compare_mode import gone
+from perfgate.plugin.session import RUN, Run, is_benchmark
+from perfgate.plugin.terminal_lines import Lines
+from perfgate.records.fingerprint import changed_versions
+from perfgate.records.record import Metric, Record
 from perfgate.report import duration
-from perfgate.report import gate as report
-from perfgate.run import RUN, Run, is_benchmark
-from perfgate.statistics import stored_intervals
-from perfgate.verdict import Verdict, judge
 
 RUNS = 5
 """The fewest fresh processes of a baseline: each more narrows what is known of the spread between them."""
@@ -128,10 +131,11 @@ class Refresher:
         else:
             data = baseline.to_json(results[0].head, store.machine_key, kept | entries)
             stored, said = store.save(data, refresh), []
-        run.own_sections = report.refreshed(stored, before, entries, verdicts, refresh, said, run)
+        outcome = report.Refreshed(stored, before, entries, verdicts, refresh, said)
+        run.own_sections = report.refreshed(outcome, run.settings.tolerances_of)
         for key, item in items.items():
             about = [text for text in said if text.startswith(f"{key}: ")]
-            outcomes.report(self._config, item.nodeid, "; ".join(about) or None)
+            terminal_lines.report(self._config, item.nodeid, "; ".join(about) or None)
         if problems and not session.testsfailed:
             session.testsfailed = 1
         if self._interrupted:
@@ -196,7 +200,9 @@ class Refresher:
         self._lines.show(f"{name}: {len(keys)} cases")
         faults = [fault.text for fault in run.settings.faults]
         try:
-            return processes.fresh(outcomes.arguments(self._config), self._config.invocation_params.dir, keys, faults)
+            return fresh_process.fresh(
+                child_args.arguments(self._config), self._config.invocation_params.dir, keys, faults
+            )
         except ProcessError as wrong:
             pytest.exit(f"--refresh-baseline: {wrong}; nothing was stored", returncode=1)
 
@@ -255,7 +261,7 @@ def _entries(
 
 
 def _tier(item: pytest.Item) -> str:
-    """One of :data:`perfgate.baseline.TIERS`."""
+    """One of :data:`perfgate.baselines.store.TIERS`."""
     row = row_of(item)
     return "default" if row is None else "quick" if row.quick else "extra" if row.extra else "default"
 

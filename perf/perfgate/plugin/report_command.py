@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from perfgate import results
-from perfgate.record import Record
-from perfgate.report import Section, output, terminal
-from perfgate.results import Results, ResultsError
-from perfgate.run import RUN, relative
+from perfgate.plugin.session import RUN, relative
+from perfgate.records.record import Record
+from perfgate.report import Section, results, terminal, write
+from perfgate.report.results import Results, ResultsError
 
 OPTION = "--report-from"
 
@@ -36,8 +35,8 @@ def report(config: pytest.Config, path: Path) -> int:
         stored = results.load(config.invocation_params.dir / path)
         sections = renewed(stored.sections, _own(config, list(stored.records)))
         found = Results(stored.session, stored.records, sections)
-        written = output.write(settings.report_dir, found, html=settings.html, shared=False)
-    except (ResultsError, output.OutputError) as wrong:
+        written = write.write(settings.report_dir, found, html=settings.html, shared=False)
+    except (ResultsError, write.OutputError) as wrong:
         raise pytest.UsageError(str(wrong)) from None
     terminalwriter.write(terminal.render(sections, terminalwriter.fullwidth))
     folder = relative(settings.report_dir, config.invocation_params.dir)

@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perfgate import accelerator, clocks, environment, health, memory, options, pins, processes
-from perfgate.accelerator import Accelerator
-from perfgate.baseline import BaselineStore
-from perfgate.case import row_of, slug
-from perfgate.faults import RENAMED
-from perfgate.fingerprint import Fingerprint, code_digest
-from perfgate.health import BUSY_LOAD, Health
-from perfgate.measure import Instruments
-from perfgate.options import Settings
-from perfgate.record import SCHEMA, Record
-from perfgate.report import Section, duration, history, output
-from perfgate.report import session as report
-from perfgate.results import Results
-from perfgate.takeover import Takeover
-from perfgate.watch import Watch
+from perfgate.baselines import history
+from perfgate.baselines.store import BaselineStore
+from perfgate.lockstep import fresh_process
+from perfgate.machine import accelerator, environment, health, pinning
+from perfgate.machine.accelerator import Accelerator
+from perfgate.machine.health import BUSY_LOAD, Health
+from perfgate.measure import clocks, memory
+from perfgate.measure.fault_injection import RENAMED
+from perfgate.measure.measurement import Instruments
+from perfgate.measure.throttle_guard import Watch
+from perfgate.plugin import options
+from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.device_recovery import Takeover
+from perfgate.plugin.options import Settings
+from perfgate.records.case import slug
+from perfgate.records.fingerprint import Fingerprint, code_digest
+from perfgate.records.record import SCHEMA, Record
+from perfgate.report import Section, duration, write
+from perfgate.report import run_summary as report
+from perfgate.report.results import Results
 
 if TYPE_CHECKING:
-    from perfgate.gate import Gate
+    from perfgate.plugin.compare_mode import Gate
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 RECORD: pytest.StashKey[Record] = pytest.StashKey()
@@ -105,7 +110,7 @@ class Run:
         if self.allocator == NOT_PINNED:
             if self.device != "cpu":
                 self.health_before = health.read(self.device)
-            self.allocator = pins.pin_allocator() if self.settings.pin else "off: --no-pins"
+            self.allocator = pinning.pin_allocator() if self.settings.pin else "off: --no-pins"
 
     @property
     def instruments(self) -> Instruments:
@@ -124,7 +129,7 @@ class Run:
     def lose_device(self, item: pytest.Item, why: str) -> None:
         """From now on nothing runs on the device in this process. One that another process started ends here, and its
         starter goes on with the cases left."""
-        if processes.only() is not None:
+        if fresh_process.only() is not None:
             item.session.shouldstop = why
             return
         faults = [fault.text for fault in self.settings.faults]
@@ -180,7 +185,7 @@ class Run:
 
     def add(self, record: Record, took_s: float) -> None:
         """Take a finished record into the session."""
-        record.pins = record.pins or pins.current(self.allocator)  # another process's record has its own
+        record.pins = record.pins or pinning.current(self.allocator)  # another process's record has its own
         self.records[record.key] = record
         if record.status == "measured":
             self.durations[record.key] = took_s
@@ -268,17 +273,17 @@ class Run:
         if self.own_sections is None:
             found = self.config.hook.pytest_perfgate_sections(config=self.config, records=records)
             suite = [section for sections in found for section in sections]
-        alone = processes.only() is None
+        alone = fresh_process.only() is None
         past = self._history(session["machine_key"], records) if alone else []
         self.sections = [*verdicts, report.outcome(session, records), *suite, *past, report.about(session)]
         try:
-            self.written = output.write(
+            self.written = write.write(
                 self.settings.report_dir,
                 Results(session, records, self.sections),
                 html=self.settings.html,
                 shared=alone,
             )
-        except output.OutputError as wrong:
+        except write.OutputError as wrong:
             self.write_error = str(wrong)
         self._remember_durations()
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from perfgate import outcomes, sides
-from perfgate.lockstep import Comparison, Lockstep, Plan
-from perfgate.outcomes import Lines
-from perfgate.pins import last_core
-from perfgate.report import versus as report
-from perfgate.run import RUN, Run, is_benchmark
-from perfgate.verdict import FAILING
-from perfgate.workers import WorkerError
+from perfgate.compare.case_verdict import FAILING
+from perfgate.lockstep import environments
+from perfgate.lockstep import report as report
+from perfgate.lockstep.comparison import Comparison, Lockstep, Plan
+from perfgate.lockstep.worker_client import WorkerError
+from perfgate.machine.pinning import last_core
+from perfgate.plugin import child_args, terminal_lines
+from perfgate.plugin.session import RUN, Run, is_benchmark
+from perfgate.plugin.terminal_lines import Lines
 
 DEFAULT_BUDGET_S = 600.0
 
@@ -83,19 +84,21 @@ class Versus:
         here = self._config.invocation_params.dir
         try:
             with (
-                sides.open_side(self._text, here, run.settings.packages, self._display.say) as base,
+                environments.open_side(self._text, here, run.settings.packages, self._display.say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-versus-") as logs,
             ):
-                head = sides.current(here, run.settings.packages)
+                head = environments.current(here, run.settings.packages)
                 self._compare(run, base, head, items, Path(logs))
-        except sides.SideError as wrong:
+        except environments.SideError as wrong:
             pytest.exit(f"--versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)
         return True
 
-    def _compare(self, run: Run, base: sides.Side, head: sides.Side, items: dict[str, pytest.Item], logs: Path) -> None:
+    def _compare(
+        self, run: Run, base: environments.Side, head: environments.Side, items: dict[str, pytest.Item], logs: Path
+    ) -> None:
         clock = run.controller_clock
         plan = Plan(
-            arguments=tuple(outcomes.worker_arguments(outcomes.arguments(self._config))),
+            arguments=tuple(child_args.worker_arguments(child_args.arguments(self._config))),
             budget_s=self._budget_s,
             tolerances_of=run.settings.tolerances_of,
             alpha=run.settings.tolerances.alpha,
@@ -110,7 +113,7 @@ class Versus:
             lockstep.run()
         except WorkerError as wrong:
             if not any(case.records for case in lockstep.cases.values()):
-                raise sides.SideError(str(wrong)) from None
+                raise environments.SideError(str(wrong)) from None
             self._display.say(f"the comparison ends here: {wrong}")
         finally:  # on Ctrl-C too: what was decided is reported
             for key, case in lockstep.cases.items():
@@ -123,5 +126,7 @@ class Versus:
     def _report(self, item: pytest.Item, case: Comparison) -> None:
         """The case's verdict as its test's outcome."""
         status = report.status(case)
-        failed = status in FAILING or (status == "INCONCLUSIVE" and outcomes.strict(self._config))
-        outcomes.report(self._config, item.nodeid, f"{case.key}: {status}: {report.why(case)}" if failed else None)
+        failed = status in FAILING or (status == "INCONCLUSIVE" and terminal_lines.strict(self._config))
+        terminal_lines.report(
+            self._config, item.nodeid, f"{case.key}: {status}: {report.why(case)}" if failed else None
+        )

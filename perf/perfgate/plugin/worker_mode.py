@@ -1,7 +1,7 @@
 """A worker of an A/B comparison: pytest, running the cases it is told to, a few calls at a time.
 
-A worker collects like any run and then obeys its controller (:mod:`perfgate.messages`). A case's test runs as always,
-fixtures and checks included, until it calls ``measure``: there it waits for what to do with the call.
+A worker collects like any run and then obeys its controller (:mod:`perfgate.lockstep.protocol`). A case's test runs as
+always, fixtures and checks included, until it calls ``measure``: there it waits for what to do with the call.
 """
 
 from __future__ import annotations
@@ -9,61 +9,28 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, NoReturn
+from typing import Any
 
 import pytest
 
-from perfgate import counters, faults, messages
-from perfgate.counters import Work
-from perfgate.measure import Instruments, Kernel, Measure, OutputChangedError, Replay
-from perfgate.options import DEFAULT_BUDGET_S, Settings
-from perfgate.outputs import digest
-from perfgate.pauses import pausing
-from perfgate.record import Record
-from perfgate.rounds import Timed
-from perfgate.run import is_benchmark
-from perfgate.timers import EventTimer, Timing, stretched
-
-PIPES = "PERFGATE_WORKER_PIPES"
-"""Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
-CORE = "PERFGATE_WORKER_CORE"
-"""Environment variable: the core on which calls are timed."""
-
-
-class Channel:
-    """The worker's end of the two pipes."""
-
-    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
-        self._requests = requests
-        self._answers = answers
-        self.checked = True
-        """Whether the loaded case's results are asserted; once for a side is enough."""
-
-    @classmethod
-    def from_environment(cls) -> Channel | None:
-        """The channel of a worker process, or None where this process is none."""
-        pipes = os.environ.pop(PIPES, None)  # popped: a process that the worker starts is no worker
-        if pipes is None:
-            return None
-        reading, writing = map(int, pipes.split(","))
-        return cls(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"))
-
-    def answer(self, name: str, **fields: Any) -> None:
-        try:
-            self._answers.write(messages.line(name, **fields))
-            self._answers.flush()
-        except BrokenPipeError:
-            _leave()
-
-    def request(self, *expected: str) -> tuple[str, dict[str, Any]]:
-        """Wait for the controller; leaves the process when there is none any more."""
-        line = self._requests.readline(messages.LIMIT_BYTES)
-        if not line:
-            _leave()
-        name, fields = messages.read(line, messages.ASKED)
-        if name not in expected:
-            raise messages.MessageError(f"asked to {name!r}, expected one of {', '.join(expected)}")
-        return name, fields
+from perfgate.lockstep.channel import CORE, Channel
+from perfgate.measure import fault_injection, op_counts
+from perfgate.measure.measurement import (
+    DEFAULT_BUDGET_S,
+    Instruments,
+    Kernel,
+    Measure,
+    MeasurePolicy,
+    OutputChangedError,
+    Replay,
+)
+from perfgate.measure.op_counts import Work
+from perfgate.measure.output_digest import digest
+from perfgate.measure.rounds import Timed
+from perfgate.measure.timers import EventTimer, Timing, stretched
+from perfgate.measure.yield_points import pausing
+from perfgate.plugin.session import is_benchmark
+from perfgate.records.record import Record
 
 
 def _pin() -> None:
@@ -73,18 +40,13 @@ def _pin() -> None:
         os.sched_setaffinity(0, {int(core)})
 
 
-def _leave() -> NoReturn:
-    """End at once, without fixtures' teardown: the controller is gone."""
-    os._exit(1)
-
-
 class WorkerMeasure(Measure):
     """``measure`` in a worker: the call is made ready and then run as often as the controller says."""
 
     def __init__(
-        self, settings: Settings, instruments: Instruments, replay: Replay, record: Record, channel: Channel
+        self, policy: MeasurePolicy, instruments: Instruments, replay: Replay, record: Record, channel: Channel
     ) -> None:
-        super().__init__(settings, instruments, replay, record)
+        super().__init__(policy, instruments, replay, record)
         self._channel = channel
         self._resumed = 0.0
 
@@ -111,10 +73,10 @@ class WorkerMeasure(Measure):
         timing: Timing = "device",
         **kwargs: Any,
     ) -> Any:
-        """As :meth:`perfgate.measure.Measure.__call__`; where there are inputs, the first is the one that is timed."""
+        """As ``Measure.__call__``; where there are inputs, the first is the one that is timed."""
         self._begin(budget_s, timing)
         self.instruments.watch.start()
-        fn = faults.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
+        fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
         _pin()
         first = () if inputs is None else (inputs[0],)
 
@@ -154,7 +116,7 @@ class WorkerMeasure(Measure):
         return seconds
 
     def _elapsed(self) -> float:
-        return stretched(self.instruments.clock, self._resumed, faults.slower(self._faults))
+        return stretched(self.instruments.clock, self._resumed, fault_injection.slower(self._faults))
 
     def _pause(self) -> None:
         self._channel.answer("paused", s=self._elapsed())
@@ -170,7 +132,7 @@ class WorkerMeasure(Measure):
         weights_bytes: int | None,
     ) -> None:
         _, peak = self._weigh(call)
-        _, counts = counters.count(call)
+        _, counts = op_counts.count(call)
         self._fill(Timed([warm_s]), peak, counts, work, weights_bytes, by_input=True)
         if kernel is not None:
             self._require_kernel(kernel, counts)

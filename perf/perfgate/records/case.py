@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
-
-import pytest
+from typing import Any, ClassVar
 
 Scalar = str | int | float | bool
 
@@ -54,7 +52,7 @@ class Case:
         if not _ID.fullmatch(self.id):
             raise ValueError(
                 f"case id {self.id!r} of benchmark {self.benchmark!r} has characters outside [a-z0-9_.-]; "
-                "render the field through perfgate.case.slug"
+                "render the field through perfgate.slug"
             )
 
     @property
@@ -97,46 +95,3 @@ class Row:
     def chosen(self, *, quick: bool, all_cases: bool) -> bool:
         """Whether a run with these options runs the row."""
         return self.selected and (self.quick if quick else all_cases or not self.extra)
-
-
-class Table(Protocol):
-    """Makes the rows of one benchmark from pytest's configuration."""
-
-    def __call__(self, config: pytest.Config) -> Iterable[Row]: ...
-
-
-def cases(table: Table) -> pytest.MarkDecorator:
-    """Parametrize a benchmark over ``table``: the test takes an argument ``case`` and runs once for each row."""
-    return pytest.mark.perfgate_cases.with_args(table)  # calling it with one function would decorate that function
-
-
-def row_of(item: pytest.Item) -> Row | None:
-    """The row an item was made from, or None for an item that is no benchmark case."""
-    marker = item.get_closest_marker("perfgate_row")
-    return marker.args[0] if marker else None
-
-
-def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Fill the ``case`` argument of a benchmark marked with :func:`cases`.
-
-    Raises:
-        pytest.UsageError: two rows of one table have the same id.
-    """
-    marker = next(metafunc.definition.iter_markers("perfgate_cases"), None)
-    if marker is None:
-        return
-    rows = list(marker.args[0](metafunc.config))
-    seen: set[str] = set()
-    for row in rows:
-        if row.case.key in seen:
-            raise pytest.UsageError(
-                f"two rows of one case table share the key {row.case.key!r}; make their fields differ"
-            )
-        seen.add(row.case.key)
-    params = []
-    for row in rows:
-        marks = [pytest.mark.perfgate_row(row)]
-        if row.unavailable is not None:
-            marks.append(pytest.mark.skip(reason=row.unavailable))
-        params.append(pytest.param(row.case, id=row.case.id, marks=marks))
-    metafunc.parametrize("case", params)

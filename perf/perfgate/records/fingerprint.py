@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perfgate.valid import RecordError, items, mapping, text
+from perfgate.records.validate import RecordError, items, mapping, text
 
 INTERPRETER = "python"
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from perfgate.valid import RecordError, finite, free_form, items, mapping, one_of, text, whole
+from perfgate.records.validate import RecordError, finite, free_form, items, mapping, one_of, text, whole
 
 __all__ = ["SCHEMA", "Metric", "Record", "RecordError"]
 
 SCHEMA = 1
+OWN = "perfgate"
+"""The key of perfgate's part in pytest-benchmark's JSON: beside its ``benchmarks``, and in each one's extra info."""
 
 Kind = Literal["exact", "sampled", "bounded"]
 Better = Literal["lower", "higher", "none"]

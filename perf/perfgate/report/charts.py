@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from perfgate.records.validate import RecordError, finite, items, mapping, one_of, text
 from perfgate.report.formats import TEXT, Format
-from perfgate.valid import RecordError, finite, items, mapping, one_of, text
 
 Style = Literal["points", "line", "guide", "front", "spread", "intervals"]
 

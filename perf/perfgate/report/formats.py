@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from perfgate.valid import finite, mapping, one_of, text, whole
+from perfgate.records.validate import finite, mapping, one_of, text, whole
 
 Kind = Literal["text", "fixed", "significant", "latency"]
 

@@ -6,7 +6,8 @@ import html
 import re
 from collections.abc import Sequence
 
-from perfgate.report import Section, Table, printable
+from perfgate.report.formats import printable
+from perfgate.report.section import Section, Table
 
 LIMIT_BYTES = 900 * 1024
 """What a summary may have. Source: GitHub Docs, "Workflow commands": a step's summary is restricted to 1 MiB; the rest

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from perfgate.report import printable
 from perfgate.report.charts import Axis, Chart, Series
+from perfgate.report.formats import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

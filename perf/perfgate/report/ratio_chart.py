@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from perfgate.findings import WORST_FIRST
-from perfgate.report import Value
+from perfgate.compare.metric_verdict import WORST_FIRST
 from perfgate.report.charts import Axis, Chart, Series
 from perfgate.report.formats import decimals
+from perfgate.report.section import Value
 
 MOST = 60
 """Cases in one chart, the worst first; the table has them all."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perfgate.record import Record
-from perfgate.report import Section
-from perfgate.valid import RecordError, free_form, items, mapping, refuse_constant
+from perfgate.records.record import Record
+from perfgate.records.validate import RecordError, free_form, items, mapping, refuse_constant
+from perfgate.report.section import Section
 
 NAME = "results.json"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perfgate.record import Record
-from perfgate.report import Column, Section, Table, Value, listing
+from perfgate.records.record import Record
+from perfgate.report import grouping
+from perfgate.report.section import Column, Section, Table, Value
 
 LEFT_OUT = ("overrides", "faults", "aliases")
 """Settings that are shown only where they are set."""
@@ -21,7 +22,7 @@ def outcome(session: Mapping[str, Any], records: Sequence[Record]) -> Section:
     told = [(record, f"{record.status}: {record.reason}") for record in records if record.status != "measured"]
     told += [(record, f"INCONCLUSIVE: {'; '.join(record.doubts)}") for record in records if record.doubts]
     notes = [f"{record.key}: {text}" for record, text in told if record.status != "skipped"]
-    notes += listing.lines((record.key, text) for record, text in told if record.status == "skipped")
+    notes += grouping.lines((record.key, text) for record, text in told if record.status == "skipped")
     return Section("outcome", "How it ended", lead=lead, notes=notes)
 
 

@@ -1,5 +1,4 @@
-"""A report: sections of text, tables and charts, made once from the records and rendered by terminal, Markdown, HTML
-and JSON."""
+"""What a report is made of: sections of text, tables and charts, made once from the records."""
 
 from __future__ import annotations
 
@@ -7,43 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perfgate.report.charts import Axis, Chart, Series
-from perfgate.report.formats import (
-    TEXT,
-    Format,
-    decimals,
-    duration,
-    latency,
-    mebibytes,
-    milliseconds,
-    percent,
-    printable,
-    seconds,
-    significant,
-)
-from perfgate.valid import RecordError, finite, free_form, items, mapping, text
-
-__all__ = [
-    "MISSING",
-    "TEXT",
-    "Axis",
-    "Chart",
-    "Column",
-    "Format",
-    "Section",
-    "Series",
-    "Table",
-    "Value",
-    "decimals",
-    "duration",
-    "latency",
-    "mebibytes",
-    "milliseconds",
-    "percent",
-    "printable",
-    "seconds",
-    "significant",
-]
+from perfgate.records.validate import RecordError, finite, free_form, items, mapping, text
+from perfgate.report.charts import Chart
+from perfgate.report.formats import TEXT, Format, printable
 
 Value = str | int | float | bool | None
 

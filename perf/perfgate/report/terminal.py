@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from perfgate.report import Column, Section, Table, printable
+from perfgate.report.formats import printable
+from perfgate.report.section import Column, Section, Table
 
 
 def render(sections: Sequence[Section], width: int) -> str:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perfgate import results
-from perfgate.files import write_atomic
-from perfgate.report import Section, markdown
-from perfgate.results import Results
+from perfgate.records.atomic_write import write_atomic
+from perfgate.report import markdown, results
+from perfgate.report.results import Results
+from perfgate.report.section import Section
 
 TITLE = "Performance report"
 SUMMARY, PAGE = "summary.md", "index.html"

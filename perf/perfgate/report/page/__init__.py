@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfgate.case import slug
-from perfgate.report import Section, Table, Value, plots, printable
+from perfgate.records.case import slug
+from perfgate.report import plots
+from perfgate.report.formats import printable
+from perfgate.report.section import Section, Table, Value
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -1,0 +1,1 @@
+"""Pure functions: two records and what may differ -> the verdict of a metric and of a case; intervals."""

@@ -1,0 +1,1 @@
+"""Two environments in turns: pairs of worker processes, the schedule of a time budget, the protocol between them."""

@@ -1,0 +1,1 @@
+"""One call measured: rounds, timers, clocks, memory, operator counts, output digests, injected faults."""

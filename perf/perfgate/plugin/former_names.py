@@ -1,0 +1,39 @@
+"""Names under which older revisions of a suite import perfgate.
+
+A comparison with an older revision runs that revision's benchmarks with this perfgate (see
+:mod:`perfgate.lockstep.environments`), and what they import stood elsewhere before. Only workers know the old names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+MODULES = {
+    "clocks": "measure.clocks",
+    "counters": "measure.op_counts",
+    "environment": "machine.environment",
+    "files": "records.atomic_write",
+    "pauses": "measure.yield_points",
+    "pins": "machine.pinning",
+    "processes": "lockstep.fresh_process",
+    "rebuild": "plugin.report_command",
+    "record": "records.record",
+    "run": "plugin.session",
+    "valid": "records.validate",
+}
+"""Modules that suites imported, and where each is now, until 2026-11; both inside ``perfgate``."""
+NAMES = {"FellBackError": "measure.measurement", "Kernel": "measure.measurement", "Measure": "measure.measurement"}
+"""What was imported from ``perfgate.measure`` while that was a module."""
+
+
+def install() -> None:
+    """Let old names stand for what they meant, in this process."""
+    import perfgate
+    from perfgate import measure
+
+    for old, new in MODULES.items():
+        module = sys.modules[f"perfgate.{old}"] = importlib.import_module(f"perfgate.{new}")
+        setattr(perfgate, old, module)
+    for name, where in NAMES.items():
+        setattr(measure, name, getattr(importlib.import_module(f"perfgate.{where}"), name))

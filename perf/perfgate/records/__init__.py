@@ -1,0 +1,1 @@
+"""Data: cases, records, metrics, fingerprints; validation and atomic writes. Imports the standard library alone."""

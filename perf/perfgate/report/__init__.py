@@ -1,0 +1,42 @@
+"""Rendering alone: sections -> terminal, Markdown, HTML page, charts, results.json.
+
+What a suite needs for sections of its own is imported from here.
+"""
+
+from perfgate.report.charts import Axis, Chart, Series
+from perfgate.report.formats import (
+    TEXT,
+    Format,
+    decimals,
+    duration,
+    latency,
+    mebibytes,
+    milliseconds,
+    percent,
+    printable,
+    seconds,
+    significant,
+)
+from perfgate.report.section import MISSING, Column, Section, Table, Value
+
+__all__ = [
+    "MISSING",
+    "TEXT",
+    "Axis",
+    "Chart",
+    "Column",
+    "Format",
+    "Section",
+    "Series",
+    "Table",
+    "Value",
+    "decimals",
+    "duration",
+    "latency",
+    "mebibytes",
+    "milliseconds",
+    "percent",
+    "printable",
+    "seconds",
+    "significant",
+]

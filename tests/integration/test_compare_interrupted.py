@@ -1,0 +1,61 @@
+"""Ctrl-C in the gate's long work, with real processes in the small project: what was found until then is kept."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from perfgate.baselines.store import load
+
+from tests.integration.test_compare import Project
+from tests.support import interruptible
+
+
+def interrupted_at(project: Project, text: str, *arguments: str) -> str:
+    """Run pytest, press Ctrl-C as soon as a line of its output has ``text``, and return all of its output."""
+    process = interruptible.started(project.command(*arguments), project.folder, project.environment)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    output = "".join(lines) + rest
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    return output
+
+
+@pytest.mark.slow
+def test_a_judge_that_is_interrupted_tells_what_it_decided(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.refresh().returncode == 0
+    faults = ["--inject", "slow=50%@spin/1ms", "--inject", "slow=5%@spin/2ms"]  # 5% is never decided at tolerance 5%
+    output = interrupted_at(project, "1 of 2 cases decided", "--benchmark-compare", *faults)
+    verdicts = project.verdicts()
+    assert verdicts["1ms"]["status"] == "REGRESSED", output
+    assert verdicts["2ms"]["status"] == "INCONCLUSIVE", output
+    assert "1 failed, 1 passed" in output
+
+
+@pytest.mark.slow
+class TestRefresh:
+    ARGUMENTS = ("--refresh-baseline", "--reason", "x", "--accept-busy", "--runs", "6")
+
+    def test_too_few_processes_are_no_baseline(self, tmp_path: Path) -> None:
+        project = Project(tmp_path)
+        output = interrupted_at(project, "process 2 of 6: 2 cases measured", *self.ARGUMENTS)
+        assert "interrupted after 2 of 6 processes: a baseline needs 5, so nothing was stored" in output
+        assert project.baselines() == []
+
+    def test_enough_processes_are_stored(self, tmp_path: Path) -> None:
+        project = Project(tmp_path)
+        output = interrupted_at(project, "process 5 of 6: 2 cases measured", *self.ARGUMENTS)
+        assert "interrupted after 5 of 6 processes, which suffice" in output
+        (path,) = project.baselines()
+        found = load(path)
+        assert set(found.entries) == {"spin/1ms", "spin/2ms"}
+        for entry in found.entries.values():
+            assert (entry.refresh.runs, len(entry.by_process_s)) == (5, 5)

@@ -1,0 +1,370 @@
+"""``--versus``: two sides in lockstep, on a small project whose calls last as long as they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from perfgate.lockstep import protocol
+from perfgate.lockstep.environments import Side
+from perfgate.lockstep.worker_client import Worker, WorkerError
+
+from tests.support import interruptible
+
+fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
+PERF = Path(__file__).resolve().parents[2] / "perf"
+
+BENCHMARK = """
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from perfgate import Case, Row, cases, part
+from perfgate.measure.yield_points import may_pause
+
+IS_B = bool(os.environ.get("PERFGATE_FAULTS"))  # set for side B alone, where a fault is injected
+DEVICE = open("device.lock", "a")
+if "PERFGATE_WORKER_CORE" in os.environ:
+    with Path("workers.log").open("a") as log:
+        log.write("x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpinCase(Case):
+    benchmark: ClassVar[str] = "spin"
+    how: str = part()
+
+
+def spin(seconds):
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return 1
+
+
+def in_parts():
+    for part in range(3):
+        spin(0.004)
+        with Path("order.log").open("a") as log:
+            log.write("AB"[IS_B])
+        may_pause()
+    return 1
+
+
+def fails_in_b():
+    assert not IS_B, "broken in B"
+    return spin(0.002)
+
+
+def dies_in_b():
+    if IS_B:
+        os.kill(os.getpid(), 9)
+    return spin(0.002)
+
+
+def alone():
+    try:
+        fcntl.flock(DEVICE, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends
+    except BlockingIOError:
+        raise MemoryError("the device is full") from None
+    return spin(0.002)
+
+
+CALLS = {{"alone": alone, "short": lambda: spin(0.002), "parts": in_parts, "fails": fails_in_b, "dies": dies_in_b}}
+
+
+def table(config):
+    for how in {cases}:
+        yield Row(SpinCase(how=how))
+
+
+@cases(table)
+def test_spin(case, measure):
+    def check(result):
+        assert result == 1
+
+    measure(CALLS[case.how], check=check)
+"""
+
+
+class Spin:
+    """The project's folder; ``run`` compares it with another environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        (folder / "conftest.py").write_text('pytest_plugins = ["perfgate.plugin"]\n')
+        self.cases("short")
+
+    def cases(self, *names: str) -> None:
+        (self.folder / "test_spin.py").write_text(BENCHMARK.format(cases=names))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", ".", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command("--versus", sys.executable, *arguments),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def found(self) -> dict[str, Any]:
+        return json.loads((self.folder / "perf-report/results.json").read_text())["sections"]["versus"]
+
+    def verdicts(self) -> dict[str, str]:
+        return {row["case"].partition("/")[2]: row["verdict"] for row in self.found()["rows"]}
+
+
+@pytest.fixture
+def spin(tmp_path: Path) -> Spin:
+    return Spin(tmp_path)
+
+
+def test_same_environment_is_the_same(spin: Spin) -> None:
+    done = spin.run("--tolerance", "10", "--versus-budget", "90")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "SAME"}
+    assert "Versions that differ: none of those listed" in done.stdout
+    assert "1 passed" in done.stdout
+    row = spin.found()["rows"][0]
+    assert row["a_ms"] == pytest.approx(2.0, rel=0.2)
+    assert row["low"] < 1 < row["high"] or row["ratio"] == pytest.approx(1, rel=0.01)
+    assert 0 < row["smallest_slowdown"] < 0.1
+
+
+def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> None:
+    done = spin.run("--inject", "slow=50%")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "REGRESSED"}
+    assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.05)
+    assert "FAILED test_spin.py::test_spin[short] - spin/short: REGRESSED: latency_s: time +" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "B against A" in (spin.folder / "perf-report/summary.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin) -> None:
+    spin.cases("fails", "dies", "short")
+    done = spin.run("--inject", "slow=50%")
+    assert done.returncode == 1
+    assert spin.verdicts() == {"fails": "REGRESSED", "dies": "REGRESSED", "short": "REGRESSED"}
+    verdicts = {key.partition("/")[2]: case["verdict"] for key, case in spin.found()["cases"].items()}
+    for how, said in (("fails", "failed: AssertionError: broken in B"), ("dies", "was killed by signal 9")):
+        assert verdicts[how]["reason"].startswith("works on one side only: it worked before and fails now")
+        assert said in verdicts[how]["reason"]
+    assert verdicts["short"]["reason"].startswith("latency_s: time +")
+
+
+@pytest.mark.slow
+def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin) -> None:
+    spin.cases("fails", "short")
+    spin.run("--inject", "slow=50%")
+    assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [[], ["--versus-apart"]])
+def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
+    spin.cases("alone", "short")
+    done = spin.run("--inject", "slow=100%", *given)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert spin.verdicts() == {"alone": "REGRESSED", "short": "REGRESSED"}
+    cases = {key.partition("/")[2]: case for key, case in spin.found()["cases"].items()}
+    assert {how: case["apart"] for how, case in cases.items()} == {"alone": True, "short": bool(given)}
+    rows = {row["case"].partition("/")[2]: row for row in spin.found()["rows"]}
+    assert rows["alone"]["ratio"] == pytest.approx(2, rel=0.1)
+    assert "spin/alone: measured apart: the device holds one side at a time" in done.stdout
+
+
+def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
+    spin.cases("alone")
+    with (spin.folder / "device.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = spin.run()
+    assert spin.verdicts() == {"alone": "INCONCLUSIVE"}
+    assert "measured on neither side" in done.stdout
+    assert "MemoryError: the device is full" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
+    spin.cases("parts")
+    done = spin.run("--inject", "slow=50%")
+    assert done.returncode == 1, done.stdout + done.stderr
+    order = (spin.folder / "order.log").read_text()
+    assert "ABABAB" in order  # a call has three parts: without pauses it were AAABBB
+    assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.1)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
+    git(spin.folder, "init", "-q")
+    git(spin.folder, "add", ".")
+    git(spin.folder, "commit", "-qm", "first")
+    spin.cases("short", "parts")
+    command = spin.command("--versus", "git:HEAD", "--tolerance", "20")
+    done = subprocess.run(
+        command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert spin.verdicts() == {"short": "SAME", "parts": "NEW"}
+    assert "it was not there before" in done.stdout
+    worktrees = subprocess.run(
+        ["git", "-C", str(spin.folder), "worktree", "list"], capture_output=True, text=True, check=True
+    )
+    assert len(worktrees.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--versus", "nonsense"], "'nonsense' is no environment; allowed: an interpreter"),
+        (["--versus", "/no/such/python"], "/no/such/python is no file that can be run"),
+        (["--versus", "git:nowhere"], "is no git checkout"),
+        (["--versus", sys.executable, "--versus-budget", "0"], "--versus-budget: got 0, expected seconds above 0"),
+        (["--versus", sys.executable, "--tolerance", "0"], "tolerance time: got 0.0, expected a fraction above 0"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        spin.command(*arguments), cwd=spin.folder, env=spin.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert message in done.stdout + done.stderr
+
+
+def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A comparison that runs, and its workers."""
+    command = spin.command("--versus", sys.executable, "--inject", "slow=5%")
+    process = interruptible.started(command, spin.folder, spin.environment)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "versus: pair 1: " in line:  # the second has begun
+            break
+    time.sleep(0.5)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def require_gone(workers: list[psutil.Process]) -> None:
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
+def test_ctrl_c_ends_with_2_and_leaves_no_process(spin: Spin) -> None:
+    process, workers = started(spin)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "B against A" in output
+    require_gone(workers)
+
+
+def test_a_killed_controller_leaves_no_process(spin: Spin) -> None:
+    process, workers = started(spin)
+    process.kill()
+    process.wait()
+    require_gone(workers)
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: Spin) -> None:
+    git(spin.folder, "init", "-q")
+    git(spin.folder, "add", ".")
+    git(spin.folder, "commit", "-qm", "first")
+
+    def worktrees() -> list[str]:
+        listed = subprocess.run(
+            ["git", "worktree", "list"], cwd=spin.folder, capture_output=True, text=True, check=True
+        )
+        return listed.stdout.splitlines()[1:]
+
+    command = spin.command("--versus", "git:HEAD")
+    process = subprocess.Popen(
+        command, cwd=spin.folder, env=spin.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    assert any("checked out HEAD" in line for line in process.stdout)
+    process.kill()
+    process.wait()
+    (left,) = worktrees()
+    folder = Path(left.split()[0])
+    assert folder.is_dir()
+    subprocess.run(
+        [*command, "--tolerance", "50"], cwd=spin.folder, env=spin.environment, check=True, capture_output=True
+    )
+    assert worktrees() == []
+    assert not folder.parent.exists()
+
+
+class Scripted(Side):
+    """A side whose process runs a script of the test instead of pytest."""
+
+    def bootstrap(self) -> list[str]:
+        return [
+            "-c",
+            f"import os, time, sys; r, w = map(int, os.environ['PERFGATE_WORKER_PIPES'].split(','))\n{SCRIPT}",
+        ]
+
+
+SCRIPT = ""
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("os.write(w, b'hello\\n')", "B side: not a message: b'hello'"),
+        ('os.write(w, b\'{"v": 1, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
+        ("time.sleep(60)", "B side: no answer for 1 s: it hangs"),
+        ("print('I am ill'); sys.exit(3)", "B side: the worker ended with 3; its last output: I am ill"),
+        ("os.kill(os.getpid(), 9)", r"B side: the worker was killed by signal 9 \(out of memory"),
+        ("os.write(w, b'x' * 100)\nsys.exit(0)", "B side: the worker ended with 0"),
+    ],
+)
+def test_a_worker_that_misbehaves_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    monkeypatch.setitem(globals(), "SCRIPT", script)
+    side = Scripted("B side", Path(sys.executable), tmp_path, {})
+    start = time.monotonic()
+    with Worker("B", side, [], tmp_path / "log") as worker, pytest.raises(WorkerError, match=message) as caught:
+        worker.answer(1.0 if "sleep" in script else 20.0)
+    assert caught.value.side == "B"
+    assert time.monotonic() - start < 20
+    require_ended = psutil.pid_exists(worker._process.pid)
+    assert not require_ended
+
+
+def test_a_worker_answers_and_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        globals(), "SCRIPT", f"os.write(w, {protocol.line('collected', cases=['a/b'])!r}); time.sleep(60)"
+    )
+    side = Scripted("A side", Path(sys.executable), tmp_path, {})
+    with Worker("A", side, [], tmp_path / "log") as worker:
+        assert worker.answer(20) == ("collected", {"cases": ["a/b"]})
+    assert worker._process.returncode == -signal.SIGKILL

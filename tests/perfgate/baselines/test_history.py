@@ -1,0 +1,112 @@
+"""The history of cases over stored baselines: its table, its reasons, its chart, and damaged files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from perfgate.baselines import history
+from perfgate.baselines.store import BaselineStore, Refresh, to_json
+from perfgate.records.fingerprint import Fingerprint
+from perfgate.records.record import Metric, Record
+from perfgate.report import markdown, page
+
+from tests.perfgate.baselines.test_store import REFRESH, entry
+
+NEWER = Refresh("2026-12-01T12:00:00+0000", "new torch", Fingerprint("code", {"python": "3.12.1"}), 7)
+
+
+def record(key: str, seconds: float) -> Record:
+    metrics = {"latency_s": Metric("sampled", "s", "lower", seconds)}
+    return Record(key.partition("/")[0], 1, {}, key, metrics=metrics)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BaselineStore:
+    return BaselineStore(tmp_path / "baselines", "cpu-2c")
+
+
+@pytest.fixture
+def two(store: BaselineStore) -> BaselineStore:
+    """Two baselines: of two cases, then of the first alone, which became twice as fast."""
+    for refresh, times in ((REFRESH, {"sum/a": 0.5, "sum/b": 0.1}), (NEWER, {"sum/a": 0.25})):
+        store.save(to_json({}, "cpu-2c", {key: entry(key, time, refresh) for key, time in times.items()}), refresh)
+    return store
+
+
+def test_nothing_stored_is_no_section(store: BaselineStore) -> None:
+    assert history.sections(store.files(), [record("sum/a", 1.0)], {}) == []
+
+
+def test_none_of_these_cases_stored_is_no_section(two: BaselineStore) -> None:
+    assert history.sections(two.files(), [record("max/a", 1.0)], {}) == []
+
+
+def test_each_baseline_is_a_column_and_this_run_the_last(two: BaselineStore) -> None:
+    records = [record("sum/a", 0.75), record("sum/b", 0.1), record("sum/new", 1.0)]
+    (section,) = history.sections(two.files(), records, {})
+    assert section.table is not None
+    assert [column.title for column in section.table.columns] == ["case", "0001", "0002", "this run"]
+    cells = [[column.text(row) for column in section.table.columns] for row in section.table.rows]
+    assert cells == [["sum/a", "500 ms", "250 ms", "750 ms"], ["sum/b", "100 ms", "-", "100 ms"]]
+    assert section.folded
+
+
+def test_every_refresh_tells_its_reason_and_what_had_changed(two: BaselineStore) -> None:
+    (section,) = history.sections(two.files(), [record("sum/a", 0.75)], {})
+    first, second, changed = section.notes
+    assert first == "0001, 2026-11-23T12:00:00+0000, 5 processes: first"
+    assert second == "0002, 2026-12-01T12:00:00+0000, 7 processes: new torch"
+    assert changed.startswith("0002, changed since 0001: ")
+    assert "python 3.11.7 -> 3.12.1" in changed
+
+
+def test_the_chart_shows_multiples_of_the_first_time(two: BaselineStore) -> None:
+    records = [record("sum/a", 0.75), record("sum/b", 0.1)]
+    (section,) = history.sections(two.files(), records, {})
+    (chart,) = section.charts
+    lines = {one.name: (list(one.x), list(one.y)) for one in chart.series}
+    assert lines == {"a": ([1, 2, 3], [1.0, 0.5, 1.5]), "b": ([1, 3], [1.0, 1.0])}
+    assert "a moved most, to 1.50 times. 2 of 2 cases are drawn." in chart.alt
+
+
+def test_the_chart_has_those_that_moved_most(store: BaselineStore) -> None:
+    keys = [f"sum/{n}" for n in range(history.LINES + 4)]
+    store.save(to_json({}, "cpu-2c", {key: entry(key, 1.0) for key in keys}), REFRESH)
+    (section,) = history.sections(store.files(), [record(key, 1.0 + n) for n, key in enumerate(keys)], {})
+    assert [one.name for one in section.charts[0].series] == [str(n) for n in range(11, 3, -1)]
+    assert len(section.table.rows) == len(keys)  # type: ignore[union-attr]  # it has one
+
+
+def test_a_case_stored_under_its_old_name_is_found(two: BaselineStore) -> None:
+    (section,) = history.sections(two.files(), [record("total/a", 0.5)], {"sum": "total"})
+    assert section.table is not None
+    assert [row["case"] for row in section.table.rows] == ["total/a"]
+
+
+def test_a_damaged_file_is_noted_and_left_out(two: BaselineStore) -> None:
+    first, second = two.files()
+    first.write_text(first.read_text()[:100])
+    (section,) = history.sections([first, second], [record("sum/a", 0.5)], {})
+    assert section.table is not None
+    assert [column.title for column in section.table.columns] == ["case", "0002", "this run"]
+    assert first.name in section.notes[0]
+
+
+def test_nothing_but_damaged_files_is_a_note(two: BaselineStore) -> None:
+    for path in two.files():
+        path.write_text("{")
+    (section,) = history.sections(two.files(), [record("sum/a", 0.5)], {})
+    assert (section.table, len(section.notes)) == (None, 2)
+
+
+def test_only_the_newest_files_are_read(two: BaselineStore) -> None:
+    files = [Path("no-such-file.json"), *(two.files()[-1:] * history.LATEST)]
+    (section,) = history.sections(files, [record("sum/a", 0.5)], {})
+    assert not any("no-such-file" in note for note in section.notes)
+
+
+def test_a_page_and_a_summary_take_it(two: BaselineStore) -> None:
+    found = history.sections(two.files(), [record("sum/a", 0.75)], {})
+    assert page.render("R", found).count("<svg") == 1
+    assert "<details><summary>History</summary>" in markdown.render("R", found)

@@ -1,0 +1,221 @@
+"""Findings: what each status takes for one metric; none depends on the units or on which side is the baseline."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from perfgate.compare.intervals import Estimate
+from perfgate.compare.metric_verdict import Tolerances, judge_exact, judge_ratio, judge_work, smallest_slowdown
+from perfgate.records.record import Metric, Record
+
+KIB, MIB = 2**10, 2**20
+MIRROR = {"REGRESSED": "IMPROVED", "IMPROVED": "REGRESSED"}
+ESTIMATES = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5)).map(
+    lambda one: Estimate(math.exp(one[0]), math.exp(one[0] - one[1]), math.exp(one[0] + one[2]))
+)
+TOLERANCES = st.floats(0.001, 0.5)
+AMOUNTS = st.integers(0, 2**40)
+
+
+def mirrored(status: str) -> str:
+    return MIRROR.get(status, status)
+
+
+def amount(value: float, unit: str = "bytes", better: str = "lower", **more: Any) -> Metric:
+    return Metric("exact", unit, better, value, **more)  # type: ignore[arg-type]
+
+
+def counted(calls: int, operators: dict[str, int], flops: int = 10**9) -> Record:
+    """A record of counted work alone."""
+    metrics = {"operator_calls": amount(calls, "calls"), "flops": amount(flops, "flop")}
+    return Record("sums", 1, {}, "sums/default", metrics=metrics, operators=operators)
+
+
+class TestRatio:
+    @pytest.mark.parametrize(
+        ("low", "high", "status", "words"),
+        [
+            (1.06, 1.10, "REGRESSED", "time +8.0% (+6.0% to +10.0%): slower by more than the tolerance of 5%"),
+            (2.0, 2.6, "REGRESSED", "time x2.28 (x2 to x2.6): slower by more than the tolerance of 5%"),
+            (0.90, 0.95, "IMPROVED", "time -7.5% (-10.0% to -5.0%): faster by more than the tolerance of 5%"),
+            (0.99, 1.01, "SAME", "time +0.0% (-1.0% to +1.0%): within the tolerance of 5%; a slowdown of 1.01% would"),
+            (1.00, 1.06, "INCONCLUSIVE", "undecided at a tolerance of 5%; about 2.2 times as many pairs of processes"),
+            (
+                0.955,
+                1.055,
+                "INCONCLUSIVE",
+                "undecided at a tolerance of 5%; a few more pairs of processes would decide",
+            ),
+            (1.04, 1.0601, "INCONCLUSIVE", "to which it is too close for pairs of processes to decide"),
+        ],
+    )
+    def test_words(self, low: float, high: float, status: str, words: str) -> None:
+        finding = judge_ratio(Estimate(math.sqrt(low * high), low, high), 0.05)
+        assert finding.status == status
+        assert words in finding.reason
+        assert (finding.low, finding.high, finding.tolerance) == (low, high, 0.05)
+
+    def test_no_interval_is_undecided(self) -> None:
+        finding = judge_ratio(None, 0.05, pairs_needed=13)
+        assert finding.status == "INCONCLUSIVE"
+        assert "no interval yet" in finding.reason
+        assert "about 13 pairs" in finding.reason
+
+    @pytest.mark.parametrize(
+        "numbers",
+        [
+            (math.nan, 0.9, 1.1),
+            (1.0, math.nan, 1.1),
+            (1.0, 0.9, math.nan),
+            (1.0, 0.0, 1.1),
+            (1.0, 0.9, math.inf),
+            (-1.0, -1.1, -0.9),
+            (1.2, 0.9, 1.1),
+        ],
+    )
+    def test_what_is_no_interval_of_ratios_is_refused(self, numbers: tuple[float, float, float]) -> None:
+        with pytest.raises(ValueError, match="expected 0 < low <= value <= high"):
+            judge_ratio(Estimate(*numbers), 0.05)
+
+    @given(ESTIMATES, TOLERANCES)
+    def test_the_same_has_a_smallest_slowdown_within_the_tolerance(self, estimate: Estimate, tolerance: float) -> None:
+        if judge_ratio(estimate, tolerance).status == "SAME":
+            assert smallest_slowdown(estimate) <= tolerance * (1 + 1e-9)
+
+    @given(ESTIMATES, TOLERANCES)
+    def test_swapping_the_sides_mirrors_it(self, estimate: Estimate, tolerance: float) -> None:
+        edges = (1 + tolerance, 1 / (1 + tolerance))
+        bounds = (estimate.low, estimate.high)
+        assume(not any(math.isclose(bound, edge, rel_tol=1e-12) for bound in bounds for edge in edges))
+        swapped = Estimate(1 / estimate.value, 1 / estimate.high, 1 / estimate.low)
+        assert judge_ratio(swapped, tolerance).status == mirrored(judge_ratio(estimate, tolerance).status)
+
+    @given(ESTIMATES, TOLERANCES, st.floats(1, 3))
+    def test_slower_is_never_judged_better(self, estimate: Estimate, tolerance: float, slower: float) -> None:
+        """Slower by a factor: REGRESSED stays so, and what was not SAME for being slow does not become it."""
+        worse = Estimate(estimate.value * slower, estimate.low * slower, estimate.high * slower)
+        before, after = (judge_ratio(one, tolerance).status for one in (estimate, worse))
+        if before == "REGRESSED":
+            assert after == "REGRESSED"
+        if before == "SAME":
+            assert after in ("SAME", "INCONCLUSIVE", "REGRESSED")
+        if before == "INCONCLUSIVE" and estimate.high > 1 + tolerance:
+            assert after in ("INCONCLUSIVE", "REGRESSED")
+
+
+class TestExact:
+    @pytest.mark.parametrize(
+        ("before", "after", "status"),
+        [
+            (100 * MIB, 100 * MIB, "SAME"),
+            (100 * MIB, 100 * MIB + 512 * KIB, "SAME"),  # half a percent is 512 KiB
+            (100 * MIB, 100 * MIB + 513 * KIB, "REGRESSED"),
+            (100 * MIB + 513 * KIB, 100 * MIB, "IMPROVED"),
+            (1 * MIB, 1 * MIB + 128 * KIB, "SAME"),
+            (1 * MIB, 1 * MIB + 129 * KIB, "REGRESSED"),
+            (0, 129 * KIB, "REGRESSED"),
+            (129 * KIB, 0, "IMPROVED"),
+        ],
+    )
+    def test_growth_beyond_the_tolerance(self, before: int, after: int, status: str) -> None:
+        assert judge_exact("peak_memory_bytes", amount(before), amount(after), Tolerances()).status == status
+
+    def test_words(self) -> None:
+        finding = judge_exact("peak_memory_bytes", amount(100 * MIB), amount(101 * MIB), Tolerances())
+        assert finding.reason == "100.0 MiB became 101.0 MiB (+1.0 MiB), beyond the tolerance of 512.0 KiB"
+        assert (finding.before, finding.after, finding.unit) == (100 * MIB, 101 * MIB, "bytes")
+        assert (finding.ratio, finding.tolerance) == (1.01, 512 * KIB)
+
+    def test_other_units_have_no_bytes_to_spare_and_higher_may_be_better(self) -> None:
+        assert judge_exact("hits", amount(100, "hits"), amount(101, "hits"), Tolerances()).status == "REGRESSED"
+        fewer = judge_exact("hits", amount(101, "hits", "higher"), amount(100, "hits", "higher"), Tolerances())
+        assert fewer.status == "REGRESSED"
+        neither = judge_exact("hits", amount(101, "hits", "none"), amount(7, "hits", "none"), Tolerances())
+        assert neither.status == "SAME"
+
+    def test_another_unit_is_not_compared(self) -> None:
+        finding = judge_exact("size", amount(1), amount(1, "MiB"), Tolerances())
+        assert (finding.status, finding.reason) == ("INCOMPARABLE", "was exact, bytes, lower; is exact, MiB, lower")
+
+    @given(AMOUNTS, AMOUNTS)
+    def test_swapping_the_sides_mirrors_it(self, before: int, after: int) -> None:
+        there, back = (
+            judge_exact("peak", amount(a), amount(b), Tolerances()) for a, b in ((before, after), (after, before))
+        )
+        assert back.status == mirrored(there.status)
+
+    @given(AMOUNTS, AMOUNTS, AMOUNTS)
+    def test_more_is_never_better(self, before: int, after: int, more: int) -> None:
+        order = ["IMPROVED", "SAME", "REGRESSED"]
+        a, b = (judge_exact("p", amount(before), amount(one), Tolerances()).status for one in (after, after + more))
+        assert order.index(a) <= order.index(b)
+
+    @given(AMOUNTS, AMOUNTS, st.lists(st.floats(0, 1e9), min_size=2))
+    def test_the_spread_is_not_consulted(self, before: int, after: int, samples: list[float]) -> None:
+        wide = {"samples": tuple(samples), "interval": (min(samples), max(samples))}
+        plain = judge_exact("peak", amount(before), amount(after), Tolerances())
+        assert judge_exact("peak", amount(before, **wide), amount(after, **wide), Tolerances()) == plain
+
+
+class TestWork:
+    LESS = counted(27_225, {"aten.cat": 1_984, "aten.mm": 25_241})
+    MORE = counted(27_536, {"aten.slice": 1_999, "aten.mm": 25_241, "aten.view": 296})
+
+    def test_more_calls_of_the_same_library_regress(self) -> None:
+        calls, flops = judge_work(self.LESS, self.MORE, same_versions=True)
+        assert (calls.status, flops.status) == ("REGRESSED", "SAME")
+        assert calls.reason == (
+            "27,225 calls became 27,536 calls (+311 calls); "
+            "aten.slice 0 -> 1,999, aten.cat 1,984 -> 0, aten.view 0 -> 296"
+        )
+
+    def test_another_version_explains_them(self) -> None:
+        calls, _ = judge_work(self.LESS, self.MORE, same_versions=False)
+        assert calls.status == "SAME"
+        assert "became 27,536 calls (+311 calls); the library versions differ; aten.slice" in calls.reason
+
+    def test_one_call_is_enough_and_fewer_are_better(self) -> None:
+        one_more = counted(27_226, {})
+        assert judge_work(self.LESS, one_more, same_versions=True)[0].status == "REGRESSED"
+        assert judge_work(one_more, self.LESS, same_versions=True)[0].status == "IMPROVED"
+
+    def test_flops_are_judged_too(self) -> None:
+        more = counted(27_225, {}, flops=10**9 + 2)
+        calls, flops = judge_work(self.LESS, more, same_versions=True)
+        assert (calls.status, flops.status) == ("SAME", "REGRESSED")
+
+    def test_as_many_calls_of_others_are_told(self) -> None:
+        other = counted(27_225, {"aten.slice": 1_984, "aten.mm": 25_241})
+        calls, _ = judge_work(self.LESS, other, same_versions=True)
+        assert calls.status == "SAME"
+        assert calls.reason.endswith("on both sides; aten.cat 1,984 -> 0, aten.slice 0 -> 1,984")
+
+    def test_the_rest_is_counted(self) -> None:
+        many = counted(28, {f"aten.op{n}": n for n in range(1, 8)})
+        calls, _ = judge_work(counted(0, {}), many, same_versions=True)
+        assert calls.reason.endswith("aten.op3 0 -> 3 and 2 more operators")
+
+    def test_uncounted_work_is_not_judged(self) -> None:
+        assert judge_work(self.LESS, Record("sums", 1, {}, "sums/default"), same_versions=True) == ()
+
+
+class TestTolerances:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"time": 0.0},
+            {"time": math.nan},
+            {"time": math.inf},
+            {"exact_relative": -0.1},
+            {"exact_bytes": -1},
+            {"alpha": 0.0},
+            {"alpha": 1.0},
+            {"alpha": math.nan},
+        ],
+    )
+    def test_a_number_that_makes_no_sense(self, wrong: dict[str, float]) -> None:
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"tolerance {name}: got .*, expected"):
+            Tolerances(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,186 @@
+"""The controller of an A/B comparison, with workers that only pretend and a clock that only they move."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from perfgate.compare.case_verdict import Tolerances
+from perfgate.compare.intervals import LOOKS
+from perfgate.lockstep.comparison import Lockstep, Plan
+from perfgate.lockstep.environments import Side
+from perfgate.lockstep.worker_client import WorkerError
+from perfgate.measure.clocks import FakeClock
+from perfgate.records.record import Metric, Record
+
+START_S = 2.0
+LOAD_S = 0.5
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.shown: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
+
+
+class Pretender:
+    """A worker whose calls take as long as ``call_s`` says for each case, with this process's own luck."""
+
+    def __init__(self, name: str, clock: FakeClock, call_s: dict[str, float], noise: float, log: list[str]) -> None:
+        self.name, self.clock, self.call_s, self.log = name, clock, call_s, log
+        self.luck = 1 + noise
+        self.answers: list[tuple[str, dict[str, Any]]] = []
+        self.case = ""
+
+    def __enter__(self) -> Pretender:
+        self.log.append(self.name)
+        self.clock.advance(START_S / 2)
+        self.answers.append(("collected", {"cases": list(self.call_s)}))
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def error(self, message: str) -> WorkerError:
+        return WorkerError(f"{self.name}: {message}", side=self.name)
+
+    def ask(self, name: str, **fields: Any) -> None:
+        if name == "load":
+            self.case = fields["case"]
+            self.clock.advance(LOAD_S / 2)
+            self.answers.append(("ready", {"call_s": self.call_s[self.case], "digest": ""}))
+        elif name == "block":
+            seconds = fields["calls"] * self.call_s[self.case] * self.luck
+            self.clock.advance(seconds)
+            self.answers.append(("times", {"s": [seconds]}))
+        else:
+            latency = Metric("sampled", "s", "lower", self.call_s[self.case])
+            record = Record(self.case.partition("/")[0], 1, {}, self.case, metrics={"latency_s": latency})
+            self.answers.append(("exact" if name == "exact" else "done", {"record": record.to_json()}))
+
+    def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+        return self.answers.pop(0)
+
+
+class Comparison(Lockstep):
+    """A comparison of pretenders: B takes ``slower`` times as long as A in every case."""
+
+    def __init__(self, slower: dict[str, float], spread: float, budget_s: float = 1e4, **plan: Any) -> None:
+        self.clock = FakeClock(itertools.repeat(0.0))
+        self.started: list[str] = []
+        self.display = Quiet()
+        draw = random.Random(3)
+        side = Side("it", Path("python"), Path(), {})
+        tolerances = Tolerances()
+        super().__init__(
+            side,
+            side,
+            list(slower),
+            Plan((), budget_s, lambda key: tolerances, tolerances.alpha, Path(), **plan),
+            self.clock,
+            self.display,
+        )
+        calls = {
+            "A": {self.plan.old_keys.get(key, key): 0.01 for key in slower},
+            "B": {key: 0.01 * factor for key, factor in slower.items()},
+        }
+        self._start = lambda name: Pretender(  # type: ignore[method-assign,assignment]  # no process
+            name, self.clock, calls[name], draw.gauss(0, spread), self.started
+        )
+
+
+def statuses(comparison: Comparison) -> dict[str, str]:
+    return {key: case.verdict.status if case.verdict else "none" for key, case in comparison.cases.items()}
+
+
+def test_it_ends_when_all_is_decided() -> None:
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.5, "sum/c": 0.5}, spread=0.002)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "SAME", "sum/b": "REGRESSED", "sum/c": "IMPROVED"}
+    assert comparison.pairs < 10
+    assert comparison.needed_s is None
+    assert comparison.display.said[-1].startswith(f"pair {comparison.pairs}: 3 of 3 cases decided, ")
+
+
+def test_who_goes_first_alternates() -> None:
+    comparison = Comparison({"sum/a": 1.0}, spread=0.02)
+    comparison.run()
+    assert "".join(comparison.started).startswith("ABBAABBA")
+
+
+def test_what_the_budget_leaves_undecided_says_how_long_it_would_take() -> None:
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.02, budget_s=20.0)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "INCONCLUSIVE"}
+    assert comparison.clock.time_s < 25
+    needed = [case.pairs_needed for case in comparison.cases.values() if case.pairs_needed]
+    assert len(needed) == 2
+    assert max(needed) <= LOOKS[-1]
+    assert comparison.needed_s == pytest.approx(max(needed) * START_S + sum(needed) * (LOAD_S + 0.75), rel=0.1)
+
+
+def test_no_budget_is_told_for_what_more_pairs_than_the_plan_has_would_decide() -> None:
+    comparison = Comparison({"sum/a": 1.0}, spread=0.1, budget_s=20.0)
+    comparison.run()
+    needed = comparison.cases["sum/a"].pairs_needed
+    assert needed is None or needed > LOOKS[-1]
+    assert comparison.needed_s is None
+
+
+def test_the_first_pair_is_whole_unless_the_exact_metrics_are_known() -> None:
+    slower = {f"sum/{number}": 1.0 for number in range(9)}
+    whole, cut = Comparison(slower, 0.01, budget_s=5.0), Comparison(slower, 0.01, budget_s=5.0, first_whole=False)
+    for comparison in (whole, cut):
+        comparison.run()
+    assert all(case.log_ratios for case in whole.cases.values())
+    assert 0 < sum(bool(case.log_ratios) for case in cut.cases.values()) < 9
+
+
+def test_a_budget_too_small_for_all_decides_the_first_ones() -> None:
+    slower = {f"sum/{number}": 1.0 for number in range(80)}
+    comparison = Comparison(slower, 0.005, budget_s=300.0, first_whole=False)
+    comparison.run()
+    decided = [key for key, status in statuses(comparison).items() if status == "SAME"]
+    assert decided == list(slower)[: len(decided)]
+    assert 15 <= len(decided) < 80
+    assert comparison.clock.time_s < 310
+
+
+def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:
+    comparison = Comparison({"sum/a": 1.05, "sum/b": 1.5}, 0.02)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "REGRESSED"}
+    assert comparison.pairs == len(comparison.cases["sum/a"].log_ratios) == LOOKS[-1]
+
+
+def test_a_renamed_case_is_met_under_its_old_name_on_side_a() -> None:
+    comparison = Comparison({"sum/new": 1.5}, 0.002, old_keys={"sum/new": "sum/old"})
+    comparison.run()
+    assert statuses(comparison) == {"sum/new": "REGRESSED"}
+
+
+def test_a_side_that_does_not_start_is_an_error() -> None:
+    comparison = Comparison({"sum/a": 1.0}, 0.01)
+
+    class Dead(Pretender):
+        def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+            raise self.error("the worker ended with 1")
+
+    comparison._start = lambda name: Dead(name, comparison.clock, {}, 0.0, [])  # type: ignore[method-assign,assignment]  # no process
+    with pytest.raises(WorkerError, match="the worker ended with 1"):
+        comparison.run()
+
+
+def test_apart_one_side_is_gone_before_the_other_comes() -> None:
+    comparison = Comparison({"sum/a": 1.5}, 0.002, apart=True)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "REGRESSED"}
+    assert comparison.cases["sum/a"].group == "sum apart"

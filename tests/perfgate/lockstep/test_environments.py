@@ -1,0 +1,203 @@
+"""What ``--versus`` can name: interpreters, overlays of this environment, revisions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from perfgate.lockstep import environments, overlay
+from perfgate.lockstep.overlay import MARKER, SideError, parse
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus is not for Windows")
+
+
+def wheel(folder: Path, name: str, version: str, *, code: str = "", needs: str = "") -> None:
+    """A wheel with one module, ``name``, that knows its version."""
+    info = f"{name}-{version}.dist-info"
+    requires = f"Requires-Dist: {needs}\n" if needs else ""
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n{code}",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/top_level.txt": f"{name}\n",
+    }
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text.encode())}\n"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that pip takes for its only index, and a cache of its own."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel(wheels, "toyone", "1.0")
+    wheel(wheels, "toyone", "2.0")
+    wheel(wheels, "toytwo", "1.0", needs="toyone==1.0")
+    wheel(wheels, "toybroken", "1.0", code="raise ImportError('toybroken is broken')")
+    for name in [one for one in os.environ if one.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PERFGATE_CACHE", str(tmp_path / "cache"))
+    return wheels
+
+
+def ask(python: Path, expression: str) -> str:
+    done = subprocess.run([str(python), "-c", f"print({expression})"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "pins"),
+    [
+        ("bitsandbytes==0.48.2", ["bitsandbytes==0.48.2"]),
+        ("  b==1  A_x==2.0 ", ["a-x==2.0", "b==1"]),
+    ],
+)
+def test_pins_have_one_spelling_and_order(text: str, pins: list[str]) -> None:
+    assert parse(text) == pins
+
+
+@pytest.mark.parametrize(
+    "text", ["a>=1", "a==1,<2", "a==1.*", "a", "a @ https://x/y.whl", "==1", "a==1; python_version>'3'"]
+)
+def test_what_is_no_exact_pin_is_refused(text: str) -> None:
+    with pytest.raises(SideError, match=r"is no (exact )?pin; allowed: name==version"):
+        parse(text)
+
+
+class TestOverlay:
+    def test_its_version_wins_the_parents_packages_are_there_and_the_parent_is_untouched(self, index: Path) -> None:
+        before = overlay.installed()
+        said: list[str] = []
+        python = overlay.ensure("toyone==1.0", said.append)
+        assert ask(python, "__import__('toyone').VERSION") == "1.0"
+        assert ask(python, "__import__('pytest').__version__") == pytest.__version__
+        assert overlay.installed() == before
+        assert said[0] == "installing toyone==1.0 into an overlay of this environment"
+        assert "the overlay is ready" in said[-1]
+
+    def test_is_made_once(self, index: Path) -> None:
+        said: list[str] = []
+        first = overlay.ensure("toyone==2.0", said.append)
+        assert overlay.ensure(" toyone==2.0 ", said.append) == first
+        assert len(said) == 2
+        assert overlay.ensure("toyone==1.0", said.append) != first
+
+    def test_a_pin_brings_the_dependencies_it_needs(self, index: Path) -> None:
+        python = overlay.ensure("toytwo==1.0", lambda line: None)
+        assert ask(python, "__import__('toyone').VERSION") == "1.0"
+
+    @pytest.mark.parametrize(
+        ("pins", "message"),
+        [
+            (
+                "toyone==9.9",
+                r"toyone==9.9 could not be installed: .*No matching distribution.*`pip index versions",
+            ),
+            ("toytwo==1.0 toyone==2.0", "could not be installed: .*conflict"),
+            ("toybroken==1.0", "toybroken==1.0 was installed but does not import: .*toybroken is broken"),
+        ],
+    )
+    def test_what_cannot_be_had_is_said_and_nothing_stays(self, index: Path, pins: str, message: str) -> None:
+        with pytest.raises(SideError, match=message):
+            overlay.ensure(pins, lambda line: None)
+        assert [path for path in (overlay.cache_dir() / "overlays").iterdir() if path.is_dir()] == []
+
+    def test_a_half_made_one_is_made_again(self, index: Path) -> None:
+        python = overlay.ensure("toyone==1.0", lambda line: None)
+        (python.parents[1] / MARKER).unlink()
+        (python.parents[1] / "rubbish").write_text("left by a run that was killed")
+        assert overlay.ensure("toyone==1.0", lambda line: None) == python
+        assert not (python.parents[1] / "rubbish").exists()
+
+    def test_killed_while_installing_then_repaired(self, index: Path) -> None:
+        program = (
+            "import sys, time; from perfgate.lockstep import overlay; real = overlay._run\n"
+            "def slow(command, failed):\n"
+            "    real(command, failed)\n"
+            "    print('made', flush=True); time.sleep(60)\n"
+            "overlay._run = slow; overlay.ensure('toyone==1.0', lambda line: None)"
+        )
+        perf = str(Path(overlay.__file__).parents[2])
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": perf},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "made\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        python = overlay.ensure("toyone==1.0", lambda line: None)
+        assert ask(python, "__import__('toyone').VERSION") == "1.0"
+
+    def test_two_at_once_make_it_once(self, index: Path) -> None:
+        said: list[str] = []
+        threads = [threading.Thread(target=overlay.ensure, args=("toyone==2.0", said.append)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum("installing" in line for line in said) == 1
+
+    def test_one_unused_for_a_month_is_removed(self, index: Path) -> None:
+        old = overlay.ensure("toyone==1.0", lambda line: None)
+        month_ago = time.time() - 31 * 86400
+        os.utime(old.parents[1] / MARKER, (month_ago, month_ago))
+        overlay.ensure("toyone==2.0", lambda line: None)
+        assert not old.exists()
+
+    def test_a_cache_that_cannot_be_written_is_said(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (index / "file").write_text("")
+        monkeypatch.setenv("PERFGATE_CACHE", str(index / "file" / "below"))
+        with pytest.raises(SideError, match=r"could not be made in .*PERFGATE_CACHE names another folder"):
+            overlay.ensure("toyone==1.0", lambda line: None)
+
+
+class TestSide:
+    def test_pins(self, index: Path, tmp_path: Path) -> None:
+        with environments.open_side("toyone==1.0", tmp_path, ["toyone", "pytest", "absent"], lambda line: None) as side:
+            assert side.versions == {"toyone": "1.0", "pytest": pytest.__version__}
+            assert side.checkout == tmp_path
+
+    def test_interpreter(self, tmp_path: Path) -> None:
+        with environments.open_side(sys.executable, tmp_path, ["pytest"], lambda line: None) as side:
+            assert (
+                side.versions == environments.current(tmp_path, ["pytest"]).versions == {"pytest": pytest.__version__}
+            )
+
+    def test_what_is_no_python_is_said(self, tmp_path: Path) -> None:
+        for text, message in (
+            ("/bin/cat", "does not answer like"),
+            (str(tmp_path), "no file that can be run"),
+        ):
+            with pytest.raises(SideError, match=message), environments.open_side(text, tmp_path, [], lambda line: None):
+                pass
+
+    def test_another_python_is_said(self, tmp_path: Path) -> None:
+        other = tmp_path / "python"
+        other.write_text('#!/bin/sh\necho \'{"python": [3, 4], "versions": {}}\'\n')
+        other.chmod(0o755)
+        with (
+            pytest.raises(SideError, match=r"is Python 3\.4, this is 3\.\d+"),
+            environments.open_side(str(other), tmp_path, [], lambda line: None),
+        ):
+            pass

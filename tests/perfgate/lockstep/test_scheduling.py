@@ -1,0 +1,83 @@
+"""Which cases the next pair of a comparison takes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from perfgate.compare.intervals import LOOKS
+from perfgate.lockstep.scheduling import TYPICAL_PAIRS, Candidate, chosen, expected_s
+
+
+def fresh(number: int, pair_s: float | None = 1.0) -> list[Candidate]:
+    return [Candidate(f"case {n}", 0, None, pair_s) for n in range(number)]
+
+
+def keys(numbers: range) -> set[str]:
+    return {f"case {n}" for n in numbers}
+
+
+def test_all_are_looked_at_where_half_the_time_suffices() -> None:
+    first_look_s = 10 * LOOKS[0] * 1.0 + LOOKS[0] * 5.0
+    assert chosen(fresh(10), 2 * first_look_s, 5.0) == keys(range(10))
+    assert chosen(fresh(10), 2 * first_look_s - 1, 5.0) < keys(range(10))
+
+
+def test_with_less_time_the_most_important_ones_that_can_be_decided() -> None:
+    left_s = TYPICAL_PAIRS * (4 * 1.0 + 5.0)
+    assert chosen(fresh(100), left_s, 5.0) == keys(range(4))
+    assert chosen(fresh(100), left_s - 1, 5.0) == keys(range(3))
+
+
+def test_those_begun_go_on_before_others_begin() -> None:
+    cases = fresh(100)
+    cases[50] = Candidate("case 50", 2, None, 1.0)
+    left_s = (TYPICAL_PAIRS - 2) + 3 * TYPICAL_PAIRS + TYPICAL_PAIRS * 5.0
+    assert chosen(cases, left_s, 5.0) == {"case 50", *keys(range(3))}
+    assert chosen(cases, left_s - 1, 5.0) == {"case 50", *keys(range(2))}
+
+
+def test_what_pairs_do_not_help_waits_for_what_they_do() -> None:
+    cases = [Candidate("case 0", 5, math.inf, 1.0), Candidate("case 1", 5, 8, 1.0)]
+    assert chosen(cases, 100.0, 5.0) == {"case 1"}
+    assert chosen(cases[:1], 100.0, 5.0) == {"case 0"}
+
+
+def test_where_not_even_one_can_be_decided_all_go_on() -> None:
+    assert chosen(fresh(7), 15.0, 8.0) == keys(range(7))
+
+
+def test_a_case_without_a_cost_costs_what_the_others_do() -> None:
+    cases = [Candidate("case 0", 1, None, 3.0), *fresh(5, None)[1:]]
+    assert expected_s(cases, 2.0) == pytest.approx(9 * 3.0 + 4 * 10 * 3.0 + 10 * 2.0)
+
+
+CANDIDATES = st.lists(
+    st.tuples(
+        st.integers(0, 29),
+        st.none() | st.integers(1, 30) | st.just(math.inf),
+        st.none() | st.floats(0.01, 100),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(CANDIDATES, st.floats(0.1, 1000), st.floats(0, 20))
+def test_there_is_always_one_and_what_is_taken_fits_or_is_everything(
+    drawn: list[tuple[int, float | None, float | None]], left_s: float, start_up_s: float
+) -> None:
+    cases = [Candidate(f"case {n}", *one) for n, one in enumerate(drawn)]
+    taken = chosen(cases, left_s, start_up_s)
+    everything = {case.key for case in cases}
+    assert taken
+    assert taken <= everything
+    known = [case.pair_s for case in cases if case.pair_s is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    own = [case for case in cases if case.key in taken]
+    left = [max(1.0, (case.needed or LOOKS[0]) - case.pairs) for case in own]
+    costs = [mean if case.pair_s is None else case.pair_s for case in own]
+    least_s = sum(pairs * cost for pairs, cost in zip(left, costs, strict=True)) + start_up_s * max(left)
+    assert taken == everything or least_s <= left_s * (1 + 1e-9)

@@ -1,0 +1,347 @@
+"""The recommendation on made-up rows: what is taken, what it costs, what is ruled out, and that every face agrees."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from perfgate.records.record import Metric, Record
+from perfgate.report import Section, markdown, page, terminal
+from suite_report import experiment, recommendation
+from suite_report.recommendation import Recommendation, recommend
+
+from fixtures import limits
+from fixtures.limits import NO_LIMITS, Limits
+from tests.suite.test_experiment import row
+
+MIB = 2**20
+FAST = row("fp32", "fa2", peak=600, speed=20.0, top1=1.0)
+MIDDLE = row("int8", "fa2", peak=300, speed=15.0, top1=0.97)
+LEAN = row("nf4", "fa2", peak=200, speed=12.0, top1=0.9)
+DOMINATED = row("fp32", "eager", peak=650, speed=10.0, top1=1.0)
+ROWS = [DOMINATED, LEAN, FAST, MIDDLE]
+
+
+def unknown_quality(record: Record) -> Record:
+    record.metrics = {name: one for name, one in record.metrics.items() if name != "top1_agreement"}
+    return record
+
+
+def scored(record: Record, score: float) -> Record:
+    record.metrics = dict(record.metrics) | {"human_score": Metric("bounded", "score", "higher", score)}
+    return record
+
+
+def labels(candidates: Sequence[recommendation.Candidate]) -> list[str]:
+    return [one.label for one in candidates]
+
+
+def told(found: Recommendation) -> str:
+    """Everything that the section says in words."""
+    (section,) = recommendation.sections(found)
+    return "\n".join([*section.lead, *section.paragraphs, *section.notes])
+
+
+class TestBest:
+    def test_without_limits_it_is_the_fastest_and_the_next_has_its_price(self) -> None:
+        found = recommend(ROWS, NO_LIMITS)
+        assert labels(found.fitting) == ["fp32 + fa2", "int8 + fa2", "nf4 + fa2", "fp32 + eager"]
+        assert found.ruled_out == ()
+        said = told(found)
+        assert "Take fp32 + fa2: 20.0 tokens/s, peak 600.0 MiB, quality 100.0%." in said
+        assert "Limits: none given (--max-memory" in said
+        assert "Runner-up: int8 + fa2 (15.0 tokens/s, peak 300.0 MiB, quality 97.0%); it would be" in said
+        assert "it would be 25.0% slower, 300.0 MiB less at the peak, quality -3.0 points." in said
+
+    def test_a_runner_up_that_needs_more(self) -> None:
+        said = told(recommend([LEAN, DOMINATED], NO_LIMITS))
+        assert "it would be 16.7% slower, 450.0 MiB more at the peak, quality +10.0 points." in said
+
+    def test_one_row_has_no_runner_up(self) -> None:
+        assert "Runner-up" not in told(recommend([LEAN], NO_LIMITS))
+
+    def test_of_two_equally_fast_ones_the_leaner(self) -> None:
+        same = row("int8", "eager", peak=500, speed=20.0)
+        assert recommend([FAST, same], NO_LIMITS).fitting[0].label == "int8 + eager"
+
+    def test_nothing_to_choose_from_is_no_section(self) -> None:
+        assert recommendation.sections(recommend([], NO_LIMITS)) == []
+
+    @pytest.mark.parametrize("metric", ["throughput_tokens_per_s", "peak_memory_bytes"])
+    def test_a_row_without_a_speed_or_a_peak_is_no_candidate(self, metric: str) -> None:
+        bare = row("int8", "eager", speed=99.0)
+        bare.metrics = {name: one for name, one in bare.metrics.items() if name != metric}
+        assert labels(recommend([bare, LEAN], NO_LIMITS).fitting) == ["nf4 + fa2"]
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("given", "best", "reasons"),
+        [
+            (
+                Limits(memory_bytes=300 * MIB),
+                "int8 + fa2",
+                {"fp32 + fa2": "peak 600.0 MiB, over 300.0", "fp32 + eager": "peak 650.0 MiB, over 300.0"},
+            ),
+            (Limits(quality=0.97), "fp32 + fa2", {"nf4 + fa2": "top-1 agreement 90.0%, below 97.0%"}),
+            (
+                Limits(throughput_tokens_per_s=15.0),
+                "fp32 + fa2",
+                {"nf4 + fa2": "12.0 tokens/s, below 15.0", "fp32 + eager": "10.0 tokens/s, below 15.0"},
+            ),
+            (
+                Limits(250 * MIB, 0.85, 12.0),
+                "nf4 + fa2",
+                {
+                    "int8 + fa2": "peak 300.0 MiB, over 250.0",
+                    "fp32 + fa2": "peak 600.0 MiB, over 250.0",
+                    "fp32 + eager": "peak 650.0 MiB, over 250.0; 10.0 tokens/s, below 12.0",
+                },
+            ),
+        ],
+    )
+    def test_each_rules_out_with_its_reason(self, given: Limits, best: str, reasons: dict[str, str]) -> None:
+        found = recommend(ROWS, given)
+        assert found.fitting[0].label == best
+        assert {one.label: "; ".join(text for text, _ in one.broken) for one in found.ruled_out} == reasons
+        for name, reason in reasons.items():
+            assert f"{name}: ruled out: {reason}" in told(found)
+
+    def test_none_fits_and_the_nearest_is_named(self) -> None:
+        found = recommend(ROWS, Limits(memory_bytes=150 * MIB))
+        assert found.fitting == ()
+        assert labels(found.ruled_out) == ["nf4 + fa2", "int8 + fa2", "fp32 + fa2", "fp32 + eager"]
+        said = told(found)
+        assert "No row is within the limits; the nearest is nf4 + fa2: peak 200.0 MiB, over 150.0." in said
+        assert "Take " not in said
+        assert recommendation.sections(found)[0].data["nearest"] == LEAN.key
+
+    def test_the_nearest_is_so_at_its_worst_limit(self) -> None:
+        """LEAN is twice beyond the memory, MIDDLE three times, FAST and DOMINATED more."""
+        found = recommend(ROWS, Limits(memory_bytes=100 * MIB, throughput_tokens_per_s=15.0))
+        assert found.ruled_out[0].label == "nf4 + fa2"
+        assert found.ruled_out[0].excess == 2.0
+
+    def test_an_unknown_quality_is_not_enough_where_one_is_asked_for(self) -> None:
+        bare = unknown_quality(row("int8", "eager", speed=30.0))
+        assert recommend([bare, LEAN], NO_LIMITS).fitting[0].label == "int8 + eager"
+        assert "quality not known" in told(recommend([bare, LEAN], NO_LIMITS))
+        found = recommend([bare, LEAN], Limits(quality=0.5))
+        assert labels(found.fitting) == labels(found.front) == ["nf4 + fa2"]
+        assert "int8 + eager: ruled out: top-1 agreement not known" in told(found)
+
+    def test_a_limit_is_within_itself(self) -> None:
+        given = Limits(200 * MIB, 0.9, 12.0)
+        assert labels(recommend(ROWS, given).fitting) == ["nf4 + fa2"]
+
+
+class TestHumanScore:
+    def test_it_takes_the_place_of_top1_for_every_row(self) -> None:
+        rows = [
+            scored(row("fp32", "fa2", speed=20.0, top1=1.0), 2.0),
+            scored(row("int8", "fa2", speed=15.0, top1=0.5), 5.0),
+            row("nf4", "fa2", speed=30.0, top1=1.0),
+        ]
+        found = recommend(rows, Limits(quality=0.9))
+        assert labels(found.fitting) == ["int8 + fa2"]
+        said = told(found)
+        assert "Quality is human score." in said
+        assert "fp32 + fa2: ruled out: human score 25.0%, below 90.0%" in said
+        assert "nf4 + fa2: ruled out: human score not known" in said
+
+    @pytest.mark.parametrize(("score", "fraction"), [(1.0, 0.0), (3.0, 0.5), (5.0, 1.0)])
+    def test_it_is_a_place_on_its_scale(self, score: float, fraction: float) -> None:
+        assert recommendation.quality(scored(row("fp32", "fa2"), score), recommendation.HUMAN) == fraction
+
+
+made_up = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([0.5, 0.8, 1.0])), min_size=1, max_size=12
+)
+
+
+@given(made_up, st.sampled_from([None, 0.8, 1.0]))
+def test_the_front_is_what_no_row_of_sufficient_quality_beats(
+    figures: list[tuple[int, int, float]], wanted: float | None
+) -> None:
+    rows = [
+        row(f"s{n}", "fa2", peak=peak, speed=float(speed), top1=top1) for n, (peak, speed, top1) in enumerate(figures)
+    ]
+    found = recommend(rows, Limits(quality=wanted))
+    good = [one for one in (*found.fitting, *found.ruled_out) if wanted is None or (one.quality or 0) >= wanted]
+
+    def beats(one: recommendation.Candidate, other: recommendation.Candidate) -> bool:
+        better = one.throughput > other.throughput or one.memory < other.memory
+        return better and one.throughput >= other.throughput and one.memory <= other.memory
+
+    for one in good:
+        assert (one in found.front) != any(beats(other, one) for other in found.front)
+    assert all(one in good for one in found.front)
+    assert [one.memory for one in found.front] == sorted(one.memory for one in found.front)
+
+
+class TestSize:
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [
+            ("1", 1),
+            ("900MB", 900_000_000),
+            ("2GiB", 2**31),
+            ("1.5 gib", 3 * 2**29),
+            (" 512MiB ", 2**29),
+            ("0.5KiB", 512),
+            ("7b", 7),
+        ],
+    )
+    def test_as_people_write_it(self, text: str, size: int) -> None:
+        assert limits.size_bytes(text) == size
+
+    @pytest.mark.parametrize(
+        "text", ["", "0", "0GiB", "-1GiB", "GiB", "2TiB", "2 G", "1e3", "1,5GiB", "nan", "1.GiB", "0.1", "2GiB 3"]
+    )
+    def test_what_is_no_size(self, text: str) -> None:
+        with pytest.raises(pytest.UsageError, match=re.escape(f"--max-memory: got {text!r}, expected a size above 0")):
+            limits.size_bytes(text)
+
+
+class Config:
+    def __init__(self, **given: object) -> None:
+        self._given = given
+
+    def getoption(self, name: str) -> object:
+        return self._given.get(name.removeprefix("--").replace("-", "_"))
+
+
+class TestOptions:
+    def test_none_and_all(self) -> None:
+        assert limits.from_config(Config()) == NO_LIMITS  # type: ignore[arg-type]
+        given = Config(max_memory="1KiB", min_quality=0.9, min_throughput=3.0)
+        assert limits.from_config(given) == Limits(1024, 0.9, 3.0)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("min_quality", -0.1),
+            ("min_quality", 95.0),
+            ("min_quality", float("nan")),
+            ("min_throughput", 0.0),
+            ("min_throughput", -1.0),
+            ("min_throughput", float("inf")),
+            ("min_throughput", float("nan")),
+            ("max_memory", "much"),
+        ],
+    )
+    def test_each_says_what_it_takes(self, option: str, value: object) -> None:
+        with pytest.raises(pytest.UsageError, match=f"--{option.replace('_', '-')}: got .*, expected "):
+            limits.from_config(Config(**{option: value}))  # type: ignore[arg-type]
+
+
+class Tables(HTMLParser):
+    """The cells of each section's table, by the section's id, and the texts of its list items and paragraphs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, list[list[str]]] = {}
+        self.texts: dict[str, list[str]] = {}
+        self._section, self._into = "", None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "section":
+            self._section = dict(attrs)["id"] or ""
+        elif tag == "tr":
+            self.rows.setdefault(self._section, []).append([])
+        elif tag in ("td", "th"):
+            self._into = self.rows[self._section][-1]
+            self._into.append("")
+        elif tag in ("li", "p"):
+            self._into = self.texts.setdefault(self._section, [])
+            self._into.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th", "li", "p"):
+            self._into = None
+
+    def handle_data(self, data: str) -> None:
+        if self._into is not None:
+            self._into[-1] += data
+
+
+def plain(text: str) -> str:
+    """A line of Markdown as it reads."""
+    return html.unescape(re.sub(r"\\([\\`*_\[\]|~])", r"\1", text))
+
+
+LIMITS = Limits(memory_bytes=310 * MIB, quality=0.85)
+STANDING = {
+    "int8 + fa2": "recommended",
+    "nf4 + fa2": "runner-up",
+    "int8 + eager": "fits",
+    "fp32 + fa2": "ruled out",
+    "fp32 + eager": "ruled out",
+}
+FRONT = {"nf4 + fa2", "int8 + fa2", "fp32 + fa2"}
+
+
+class TestFourFaces:
+    def sections(self) -> list[Section]:
+        slow = row("int8", "eager", peak=310, speed=9.0, top1=0.97)
+        return experiment.sections([*ROWS, slow], LIMITS)
+
+    def rows(self, cells: list[list[str]]) -> tuple[dict[str, str], set[str]]:
+        head, *body = cells
+        name, standing, front = (head.index(title) for title in ("row", "standing", "Pareto front"))
+        return {one[name]: one[standing] for one in body}, {one[name] for one in body if one[front] == "yes"}
+
+    def claims(self, texts: list[str]) -> list[str]:
+        return [text for text in texts if re.match("(held|not held|not judged here): ", text)]
+
+    def wanted_claims(self) -> list[str]:
+        section = next(one for one in self.sections() if one.name == "claims")
+        return [f"{one['outcome']}: {one['claim']}: {one['because']}" for one in section.data["claims"]]
+
+    def test_json(self) -> None:
+        stored = json.loads(json.dumps({one.name: one.to_json() for one in self.sections()}))["recommendation"]
+        names = {one["key"]: one["row"] for one in stored["rows"]}
+        assert {one["row"]: one["standing"] for one in stored["rows"]} == STANDING
+        assert (names[stored["best"]], names[stored["runner_up"]]) == ("int8 + fa2", "nf4 + fa2")
+        ruled_out = {name for name, standing in STANDING.items() if standing == "ruled out"}
+        assert {names[key] for key in stored["ruled_out"]} == ruled_out
+        assert {names[key] for key in stored["front"]} == FRONT
+        assert stored["limits"] == vars(LIMITS)
+
+    def test_markdown(self) -> None:
+        text = markdown.render("R", self.sections())
+        part = text[text.index("## Which row to take") : text.index("## The experiment")]
+        lines = [plain(line) for line in part.splitlines() if line.startswith("| ")]
+        found = self.rows([[cell.strip() for cell in line.strip("|").split("|")] for line in lines])
+        assert found == (STANDING, FRONT)
+        assert "**Take int8 + fa2: 15.0 tokens/s" in text
+        assert "Runner-up: nf4 + fa2" in part
+        assert self.claims([plain(line[2:]) for line in text.splitlines()]) == self.wanted_claims()
+
+    def test_html(self) -> None:
+        tables = Tables()
+        tables.feed(page.render("R", self.sections()))
+        assert self.rows(tables.rows["s-recommendation"]) == (STANDING, FRONT)
+        assert any(text.startswith("Take int8 + fa2: 15.0 tokens/s") for text in tables.texts[""])
+        assert any(text.startswith("Runner-up: nf4 + fa2") for text in tables.texts["s-recommendation"])
+        assert self.claims(tables.texts["s-claims"]) == self.wanted_claims()
+
+    def test_terminal(self) -> None:
+        lines = terminal.render(self.sections(), 1000).splitlines()
+        start = next(n for n, line in enumerate(lines) if line.lstrip().startswith("row") and "standing" in line)
+        stop = next(n for n, line in enumerate(lines) if "The experiment" in line)
+        body = [
+            re.split(r"\s{2,}", line.strip()) for line in lines[start + 2 : stop] if line.strip()[:1] not in ("-", "")
+        ]
+        assert {one[0]: one[1] for one in body} == STANDING
+        assert {one[0] for one in body if one[-1] == "yes"} == FRONT
+        text = "\n".join(lines)
+        assert "Take int8 + fa2: 15.0 tokens/s" in text
+        assert "Runner-up: nf4 + fa2" in text
+        assert self.claims([line.rstrip()[2:] for line in lines]) == self.wanted_claims()

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 
 from perfgate.baselines.store import Entry
-from perfgate.compare.case_verdict import Verdict, judge
-from perfgate.compare.intervals import LOOKS, Estimate, stored_intervals
+from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
+from perfgate.compare.intervals import LOOKS, stored_intervals
 from perfgate.compare.metric_verdict import LATENCY, Tolerances, judge_ratio, smallest_slowdown
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
@@ -52,26 +52,14 @@ class Suspect:
     def key(self) -> str:
         return self.record.key
 
-    def verdict(
-        self,
-        tolerances: Tolerances,
-        now: Fingerprint,
-        estimate: Estimate | None,
-        *,
-        undecided: str | None = None,
-        pairs_needed: int | None = None,
-        times_s: tuple[float, float] | None = None,
-    ) -> Verdict:
-        """The verdict over all its metrics, with this ratio of times."""
+    def verdict(self, tolerances: Tolerances, now: Fingerprint, time: Time) -> Verdict:
+        """The verdict over all its metrics, with what is known of its time."""
         return judge(
             self.entry.record,
             self.record,
-            estimate,
+            time,
             tolerances,
             same_versions=not changed_versions(self.entry.refresh.fingerprint, now, packages_of(self.record)),
-            pairs_needed=pairs_needed,
-            times_s=times_s,
-            undecided=undecided,
         )
 
 
@@ -136,8 +124,11 @@ class Judge:
             if estimate is not None and smallest_slowdown(estimate) <= tolerances.time:
                 finding = judge_ratio(estimate, tolerances.time)
                 if finding.status == "SAME":
-                    found[suspect.key] = suspect.verdict(tolerances, self.now, estimate, times_s=_times(suspect))
+                    found[suspect.key] = self._verdict(suspect, Estimated(estimate, times_s=_times(suspect)))
         return found
+
+    def _verdict(self, suspect: Suspect, time: Time) -> Verdict:
+        return suspect.verdict(self.policy.tolerances_of(suspect.key), self.now, time)
 
     def _in_lockstep(self, suspects: Sequence[Suspect], budget_s: float, alpha: float) -> dict[str, Verdict]:
         """Against the environment that all of them were recorded in."""
@@ -145,10 +136,7 @@ class Judge:
         before = suspects[0].entry.refresh.date
         if budget_s <= 0:
             return {
-                suspect.key: suspect.verdict(
-                    self.policy.tolerances_of(suspect.key), self.now, None, undecided="the judge's budget has ended"
-                )
-                for suspect in suspects
+                suspect.key: self._verdict(suspect, Undecided("the judge's budget has ended")) for suspect in suspects
             }
         start = self.clock.now()
         try:
@@ -203,24 +191,19 @@ class Judge:
         unfit = health.unfit(health.read(self.device))
         for suspect in suspects:
             case = lockstep.cases[suspect.key]
-            estimate, undecided = case.estimate, None
+            time: Time
+            times_s = case.mean_times_s
             if unfit:
-                estimate, undecided = None, "; ".join(unfit)
-            elif estimate is None:
-                undecided = unmeasured
-                if case.doubts:
-                    undecided = f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}"
-                if case.verdict is not None and not case.works:
-                    undecided = f"not to be judged in lockstep: {case.verdict.reason}"
-            times = (fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None
-            found[suspect.key] = suspect.verdict(
-                self.policy.tolerances_of(suspect.key),
-                self.now,
-                estimate,
-                undecided=undecided,
-                pairs_needed=case.pairs_needed,
-                times_s=times,
-            )
+                time = Undecided("; ".join(unfit), times_s)
+            elif case.estimate is not None:
+                time = case.time
+            elif case.verdict is not None and not case.works:
+                time = Undecided(f"not to be judged in lockstep: {case.verdict.reason}", times_s)
+            elif case.doubts:
+                time = Undecided(f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}", times_s)
+            else:
+                time = Undecided(unmeasured, times_s)
+            found[suspect.key] = self._verdict(suspect, time)
         return found
 
     def _by_fresh_processes(
@@ -256,13 +239,11 @@ class Judge:
         found = {}
         for suspect in suspects:
             times = fresh[suspect.key]
-            verdict = suspect.verdict(
-                self.policy.tolerances_of(suspect.key),
-                self.now,
-                estimates.get(suspect.key),
-                undecided="; ".join(doubts) or (None if times else "no fresh process measured it within the budget"),
-                times_s=(fmean(suspect.entry.by_process_s), fmean(times)) if times else None,
-            )
+            times_s = (fmean(suspect.entry.by_process_s), fmean(times)) if times else None
+            time: Time = Estimated(estimates.get(suspect.key), times_s=times_s)
+            if doubts or not times:
+                time = Undecided("; ".join(doubts) or "no fresh process measured it within the budget", times_s)
+            verdict = self._verdict(suspect, time)
             how = f"{reason}; judged by {len(times)} fresh processes against {len(suspect.entry.by_process_s)} stored"
             found[suspect.key] = replace(verdict, reason=f"{verdict.reason}; {how}")
         return found

@@ -32,9 +32,13 @@ from perfgate.records.validate import RecordError, finite, items, mapping, one_o
 __all__ = [
     "FAILING",
     "WORST_FIRST",
+    "Estimated",
     "Finding",
+    "NotJudged",
     "Status",
+    "Time",
     "Tolerances",
+    "Undecided",
     "Verdict",
     "changed_operators",
     "judge",
@@ -92,17 +96,38 @@ class Verdict:
             raise RecordError(f"verdict: field {missing} is missing") from None
 
 
+@dataclass(frozen=True)
+class Estimated:
+    """The times were compared: ``estimate`` is the ratio of latencies, after / before, with its interval; None before
+    there are pairs enough for one. ``pairs_needed``: about how many would decide it, where known. ``times_s``: both
+    sides' seconds a call."""
+
+    estimate: Estimate | None
+    pairs_needed: int | None = None
+    times_s: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """The times were not to be compared; ``reason`` says why a difference would be noise. It decides nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """There is no estimate, and more pairs would give none: ``reason`` says why."""
+
+    reason: str
+    times_s: tuple[float, float] | None = None
+
+
+Time = Estimated | NotJudged | Undecided
+"""What is known of a case's time."""
+
+
 def judge(
-    before: Record | None,
-    after: Record | None,
-    estimate: Estimate | None,
-    tolerances: Tolerances,
-    *,
-    same_versions: bool,
-    pairs_needed: int | None = None,
-    times_s: tuple[float, float] | None = None,
-    time_not_judged: str | None = None,
-    undecided: str | None = None,
+    before: Record | None, after: Record | None, time: Time, tolerances: Tolerances, *, same_versions: bool
 ) -> Verdict:
     """Judge one case over all its metrics.
 
@@ -112,12 +137,8 @@ def judge(
     Args:
         before: the baseline's record, or side A's; None where it has no such case.
         after: the run's record, or side B's; None where it has no such case.
-        estimate: the ratio of latencies, after / before, with its interval.
+        time: what is known of the ratio of their latencies.
         same_versions: whether both ran with the same versions of the libraries.
-        pairs_needed: about how many pairs would decide the ratio, where known.
-        times_s: both sides' seconds a call, for the latency's finding.
-        time_not_judged: why the ratio of times is the machine's and not the code's; it then decides nothing.
-        undecided: why there is no estimate, where no number of pairs would give one.
 
     Raises:
         ValueError: neither side has the case, or the estimate is no interval of positive, finite numbers.
@@ -126,25 +147,34 @@ def judge(
         return _one_sided(before, after)
     if differences := _differences(before, after):
         return Verdict("INCOMPARABLE", "; ".join(differences))
-    findings: list[Finding] = []
-    if estimate is None and (doubted := _doubted(before, after)):
-        findings.append(Finding(LATENCY, "INCONCLUSIVE", doubted, tolerance=tolerances.time))
-    elif time_not_judged is not None:
-        findings.append(Finding(LATENCY, "SAME", f"time not judged: {time_not_judged}"))
-    elif estimate is None and undecided is not None:
-        findings.append(Finding(LATENCY, "INCONCLUSIVE", undecided, tolerance=tolerances.time))
-    elif estimate is not None or (LATENCY in before.metrics and LATENCY in after.metrics):
-        findings.append(judge_ratio(estimate, tolerances.time, pairs_needed=pairs_needed))
-    if times_s is not None and findings:
-        findings[0] = replace(findings[0], before=times_s[0], after=times_s[1], unit="s")
+    findings = _time(before, after, time, tolerances.time)
     findings += _kernels(before, after, same_versions)
     findings += judge_work(before, after, same_versions)
     findings += _amounts(before, after, tolerances)
     if not findings:
         return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
-    seen = None if estimate is None or time_not_judged is not None else smallest_slowdown(estimate)
+    estimate = time.estimate if isinstance(time, Estimated) else None
+    seen = None if estimate is None else smallest_slowdown(estimate)
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
     return Verdict(worst, _told(findings, worst), tuple(findings), seen)
+
+
+def _time(before: Record, after: Record, time: Time, tolerance: float) -> list[Finding]:
+    """The finding about the latency; none where a side has none and nothing was estimated."""
+    estimate = time.estimate if isinstance(time, Estimated) else None
+    if estimate is None and (doubted := _doubted(before, after)):
+        finding = Finding(LATENCY, "INCONCLUSIVE", doubted, tolerance=tolerance)
+    elif isinstance(time, NotJudged):
+        return [Finding(LATENCY, "SAME", f"time not judged: {time.reason}")]
+    elif isinstance(time, Undecided):
+        finding = Finding(LATENCY, "INCONCLUSIVE", time.reason, tolerance=tolerance)
+    elif estimate is not None or (LATENCY in before.metrics and LATENCY in after.metrics):
+        finding = judge_ratio(estimate, tolerance, pairs_needed=time.pairs_needed)
+    else:
+        return []
+    if not isinstance(time, NotJudged) and time.times_s is not None:
+        finding = replace(finding, before=time.times_s[0], after=time.times_s[1], unit="s")
+    return [finding]
 
 
 def _doubted(before: Record, after: Record) -> str:

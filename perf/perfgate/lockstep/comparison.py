@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from perfgate.compare.case_verdict import Tolerances, Verdict, judge
+from perfgate.compare.case_verdict import Estimated, Time, Tolerances, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, Estimate, paired_intervals, pairs_needed
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
@@ -87,6 +87,18 @@ class Comparison:
     def works(self) -> bool:
         """Whether both sides have the case and measured it, as far as they got."""
         return len(self.records) == 2 and all(record.status == "measured" for record in self.records.values())
+
+    @property
+    def mean_times_s(self) -> tuple[float, float] | None:
+        """Both sides' seconds a call, over the pairs that count."""
+        return (fmean(self.times_s["A"]), fmean(self.times_s["B"])) if self.log_ratios else None
+
+    @property
+    def time(self) -> Time:
+        """What is known of the ratio of the sides' times."""
+        if self.estimate is None and self.doubts:
+            return Undecided(f"no pair could be trusted: {'; '.join(self.doubts)}", self.mean_times_s)
+        return Estimated(self.estimate, self.pairs_needed, self.mean_times_s)
 
     @property
     def group(self) -> str:
@@ -265,10 +277,7 @@ class Lockstep:
             case.verdict = judge(
                 case.records.get("A"),
                 case.records.get("B"),
-                case.estimate,
+                case.time,
                 tolerances[key],
                 same_versions=same,
-                pairs_needed=case.pairs_needed,
-                undecided=f"no pair could be trusted: {'; '.join(case.doubts)}" if case.doubts else None,
-                times_s=(fmean(case.times_s["A"]), fmean(case.times_s["B"])) if case.log_ratios else None,
             )

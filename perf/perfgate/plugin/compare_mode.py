@@ -17,7 +17,7 @@ from _pytest.runner import runtestprotocol
 from perfgate.baselines import missing_cases, report
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
 from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect, packages_of
-from perfgate.compare.case_verdict import Verdict, judge
+from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
 from perfgate.compare.metric_verdict import FAILING
 from perfgate.machine.environment import machine, machine_key
 from perfgate.plugin import child_args, selection, terminal_lines
@@ -155,22 +155,21 @@ class Gate:
         """The verdict of a case whose time need not be judged; None where it must."""
         entry = self.baseline.entries.get(record.key)
         if entry is None or record.status != "measured":
-            return self._verdict(entry, record, None)
-        unlike = self._verdict(entry, record, UNCHANGED)
+            return self._verdict(entry, record, Estimated(None))
+        unlike = self._verdict(entry, record, NotJudged(UNCHANGED))
         changed = differences(entry.refresh.fingerprint, self.now, packages_of(record))
         if unlike.status == "INCOMPARABLE" or not (changed or self.config.getoption("judge")):
             return unlike
         return None
 
-    def _verdict(self, entry: Entry | None, record: Record, time_not_judged: str | None) -> Verdict:
+    def _verdict(self, entry: Entry | None, record: Record, time: Time) -> Verdict:
         same = entry is not None and not changed_versions(entry.refresh.fingerprint, self.now, packages_of(record))
         return judge(
             None if entry is None else entry.record,
             record,
-            None,
+            time,
             self.run.settings.tolerances_of(record.key),
             same_versions=same,
-            time_not_judged=time_not_judged,
         )
 
     def _tell(self, item: pytest.Item, reports: list[pytest.TestReport], verdict: Verdict) -> None:
@@ -244,7 +243,7 @@ class Gate:
             verdict = found.get(one.suspect.key)
             if verdict is None:
                 tolerances = self.run.settings.tolerances_of(one.suspect.key)
-                verdict = one.suspect.verdict(tolerances, self.now, None, undecided=otherwise)
+                verdict = one.suspect.verdict(tolerances, self.now, Undecided(otherwise))
             self._tell(one.item, one.reports, verdict)
         self.withheld.clear()
 

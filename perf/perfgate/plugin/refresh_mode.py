@@ -13,7 +13,7 @@ from pytest_benchmark.stats import Stats
 from perfgate.baselines import report as report
 from perfgate.baselines import store as baseline
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
-from perfgate.compare.case_verdict import Verdict, judge
+from perfgate.compare.case_verdict import Estimated, Verdict, judge
 from perfgate.compare.intervals import stored_intervals
 from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
 from perfgate.lockstep import fresh_process
@@ -300,11 +300,13 @@ def _verdicts(before: Baseline | None, entries: Mapping[str, Entry], run: Run) -
         found[key] = judge(
             None if stored is None else stored.record,
             entry.record,
-            estimates.get(key),
+            Estimated(
+                estimates.get(key),
+                times_s=None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s)),
+            ),
             run.settings.tolerances_of(key),
             same_versions=stored is not None
             and not changed_versions(stored.refresh.fingerprint, entry.refresh.fingerprint),
-            times_s=None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s)),
         )
     return found
 

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from perfgate.compare.case_verdict import FAILING, WORST_FIRST, Finding, Tolerances, Verdict, judge, judge_bounded
+from perfgate.compare.case_verdict import (
+    FAILING,
+    WORST_FIRST,
+    Estimated,
+    Finding,
+    NotJudged,
+    Tolerances,
+    Verdict,
+    judge,
+    judge_bounded,
+)
 from perfgate.compare.intervals import Estimate
 from perfgate.records.record import Metric, Record, RecordError
 
@@ -71,7 +81,10 @@ MORE_WORK = record(
 def verdict(
     before: Record | None, after: Record | None, estimate: Estimate | None = SAME_RATIO, **more: Any
 ) -> Verdict:
-    return judge(before, after, estimate, Tolerances(), **{"same_versions": True} | more)
+    """As judged with this estimate (and what ``Estimated`` takes beside it), or with another ``time``."""
+    same_versions = more.pop("same_versions", True)
+    time = more.pop("time", None) or Estimated(estimate, **more)
+    return judge(before, after, time, Tolerances(), same_versions=same_versions)
 
 
 def found(decided: Verdict, metric: str) -> Finding:
@@ -131,8 +144,7 @@ class TestCase:
         assert (decided.status, decided.smallest_slowdown) == ("INCONCLUSIVE", None)
 
     def test_time_that_nothing_changed_is_told_only(self) -> None:
-        slow = Estimate(2.0, 1.9, 2.1)
-        decided = verdict(record(), record(), slow, time_not_judged="code, versions and driver equal the baseline's")
+        decided = verdict(record(), record(), time=NotJudged("code, versions and driver equal the baseline's"))
         assert (decided.status, decided.smallest_slowdown) == ("SAME", None)
         assert "time not judged: code, versions and driver equal" in decided.reason
 
@@ -166,7 +178,7 @@ class TestCase:
     def test_the_tolerances_are_used(self) -> None:
         strict = Tolerances(time=0.001, exact_relative=0, exact_bytes=0)
         heavier = record(metrics={"peak_memory_bytes": amount(100 * MIB + 1)})
-        decided = judge(record(), heavier, SAME_RATIO, strict, same_versions=True)
+        decided = judge(record(), heavier, Estimated(SAME_RATIO), strict, same_versions=True)
         assert found(decided, "latency_s").status == "INCONCLUSIVE"
         assert found(decided, "peak_memory_bytes").status == "REGRESSED"
 

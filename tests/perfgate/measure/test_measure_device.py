@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch  # noqa: F401  # loaded so that work is counted, whichever tests ran before these
 from perfgate import Measure, Record
-from perfgate.compare.case_verdict import Tolerances, judge
+from perfgate.compare.case_verdict import Estimated, NotJudged, Tolerances, judge
 from perfgate.lockstep import pair
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.comparison import Comparison
@@ -126,10 +126,8 @@ class TestDoubts:
         for one in (bench, before):
             one.measure(one.fn)
         assert bench.record.doubts == [said]
-        for time_not_judged in (None, "nothing has changed"):
-            verdict = judge(
-                before.record, bench.record, None, Tolerances(), same_versions=True, time_not_judged=time_not_judged
-            )
+        for time in (Estimated(None), NotJudged("nothing has changed")):
+            verdict = judge(before.record, bench.record, time, Tolerances(), same_versions=True)
             assert verdict.status == "INCONCLUSIVE"
             assert f"now: {said}" in verdict.reason
 
@@ -137,7 +135,9 @@ class TestDoubts:
         bench, before = Bench(repeat(HOT)), Bench()
         before.measure(before.fn)
         bench.measure(lambda: (bench.device.allocate(9 * MIB), bench.fn())[1])
-        assert judge(before.record, bench.record, None, Tolerances(), same_versions=True).status == "REGRESSED"
+        assert (
+            judge(before.record, bench.record, Estimated(None), Tolerances(), same_versions=True).status == "REGRESSED"
+        )
 
     def test_a_lost_device_fails_the_case(self) -> None:
         def lost() -> Iterator[DeviceHealth]:

@@ -19,6 +19,7 @@ import torch
 from perfgate.clocks import WallClock
 
 from fixtures import attention, devices, model_store, models, quantization
+from fixtures.checkpoint import Folder
 from fixtures.generation import encode, generate
 from fixtures.models import ModelError, ModelPool, load, source
 
@@ -45,7 +46,7 @@ class TestSource:
         found = source("smollm2-135m")
         assert (found.name, found.slug) == ("smollm2-135m", "smollm2-135m")
         assert "Apache-2.0" in found.origin
-        assert found.folder(quiet) == tiny.folder
+        assert found.fetch(quiet) == tiny.checkpoint
 
     def test_store_that_fails_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(model: object, say: object) -> Path:
@@ -53,13 +54,13 @@ class TestSource:
 
         monkeypatch.setattr(model_store, "ensure", fail)
         with pytest.raises(ModelError, match=r"^the disk is full$"):
-            source("smollm2-135m").folder(quiet)
+            source("smollm2-135m").fetch(quiet)
 
     def test_folder(self, tiny: Any) -> None:
         found = source(str(tiny.folder))
         assert found.name == str(tiny.folder)
         assert found.origin == f"folder {tiny.folder}"
-        assert found.folder(quiet) == tiny.folder
+        assert found.fetch(quiet) == tiny.checkpoint
 
     def test_slug_of_a_folder_depends_on_its_config(self, tiny: Any, tmp_path: Path) -> None:
         slugs = []
@@ -82,7 +83,7 @@ class TestSource:
         (tmp_path / "config.json").write_text("{}")
         (tmp_path / "pytorch_model.bin").write_bytes(b"")
         with pytest.raises(ModelError, match=r"in pickle form only \(pytorch_model.bin\); these are refused"):
-            source(str(tmp_path)).folder(quiet)
+            source(str(tmp_path)).fetch(quiet)
 
     def test_hub_id_touches_no_network_until_it_is_needed(self) -> None:
         found = source("elyza/ELYZA-japanese-Llama-2-7b-instruct")
@@ -91,11 +92,22 @@ class TestSource:
 
     @pytest.mark.parametrize(
         "name",
-        ["no-such-model", "", "./no/such/folder", "/no/such", "a/b/c", "owner/", "../up", "https://hub/owner/model"],
+        [
+            "no-such-model",
+            "shapes:xyz",
+            "",
+            "./no/such/folder",
+            "/no/such",
+            "a/b/c",
+            "owner/",
+            "../up",
+            "https://hub/owner/model",
+        ],
     )
     def test_unknown_name_tells_the_allowed(self, name: str) -> None:
         with pytest.raises(
-            ModelError, match=r"^unknown model .*; allowed: smollm2-135m, a folder .*, or a hub id like"
+            ModelError,
+            match=r"^unknown model .*; allowed: smollm2-135m, shapes:llama-2-7b, .*, a folder .*, or a hub id like",
         ):
             source(name)
 
@@ -113,7 +125,7 @@ class TestHub:
             return str(tiny.folder)
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-        assert source("owner/model").folder(quiet) == tiny.folder
+        assert source("owner/model").fetch(quiet) == tiny.checkpoint
         assert asked["identifier"] == "owner/model"
         patterns = " ".join(asked["allow_patterns"])
         assert "*.safetensors" in patterns
@@ -135,7 +147,7 @@ class TestHub:
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
         with pytest.raises(ModelError, match=r"^model 'owner/model' is neither in the local hub cache") as caught:
-            source("owner/model").folder(quiet)
+            source("owner/model").fetch(quiet)
         for words in (type(trouble).__name__, "--model PATH", "run without --model for smollm2-135m"):
             assert words in str(caught.value)
 
@@ -147,11 +159,11 @@ class TestHub:
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
         with pytest.raises(ModelError, match=r"nor can it be fetched \(OSError.*--model PATH"):
-            source("owner/model").folder(quiet)
+            source("owner/model").fetch(quiet)
 
     def test_offline_for_real(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process of its own, because the hub library reads HF_HUB_OFFLINE when it is imported."""
-        program = "from fixtures.models import source; source('owner/model').folder(print)"
+        program = "from fixtures.models import source; source('owner/model').fetch(print)"
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("HF_HOME", str(tmp_path))
         monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'perf'}")
@@ -174,7 +186,7 @@ class TestLoad:
         monkeypatch.setattr(devices, "free_bytes", lambda device: 2**28)
         message = r"^out of memory: wide under fp32 needs 0\.5 GiB .*, 0\.2 GiB are free on cpu; choose another"
         with pytest.raises(ModelError, match=message):
-            load(tmp_path / "wide", quantization.scheme("fp32"), "cpu")
+            load(Folder(tmp_path / "wide"), quantization.scheme("fp32"), "cpu")
 
     def test_just_enough_memory_is_enough(self, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         needed = tiny.loaded().theory_bytes
@@ -190,12 +202,12 @@ class TestLoad:
         shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         ViTModel(ViTConfig(**shape, image_size=16, patch_size=8)).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match="no causal language model that transformers can load"):
-            load(tmp_path, quantization.scheme("fp32"), "cpu")
+            load(Folder(tmp_path), quantization.scheme("fp32"), "cpu")
 
     def test_config_that_is_no_config_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text('{"model_type": "no-such-architecture"}')
         with pytest.raises(ModelError, match="no causal language model that transformers can load"):
-            load(tmp_path, quantization.scheme("fp32"), "cpu")
+            load(Folder(tmp_path), quantization.scheme("fp32"), "cpu")
 
     @pytest.mark.parametrize(
         ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.half)]
@@ -264,7 +276,7 @@ def test_the_message_is_still_what_bitsandbytes_logs(tiny: Any, caplog: pytest.L
 
 class TestDeviceMap:
     def test_every_layer_on_a_cpu(self, tiny: Any) -> None:
-        loaded = models.load(tiny.folder, quantization.scheme("fp32"), "cpu", "auto")
+        loaded = models.load(tiny.checkpoint, quantization.scheme("fp32"), "cpu", "auto")
         assert loaded.device == "cpu"
         with torch.no_grad():
             assert loaded.model(input_ids=torch.arange(5, 9)[None]).logits.shape == (1, 4, 128)
@@ -273,7 +285,7 @@ class TestDeviceMap:
         """What transformers' "auto" asks accelerate for, with two devices that hold a part each."""
         from accelerate import infer_auto_device_map
 
-        shapes = models._shapes_only(tiny.folder)
+        shapes = models._shapes_only(tiny.checkpoint)
         holds = sum(p.nbytes for p in shapes.parameters())
         placed = infer_auto_device_map(
             shapes, max_memory={0: holds, 1: holds}, no_split_module_classes=["LlamaDecoderLayer"]
@@ -292,10 +304,10 @@ class TestDeviceMap:
     ) -> None:
         two_gpus["cuda:0"] = 1000
         with pytest.raises(models.ModelError, match=r"are free on cuda:0; .* with --device-map auto"):
-            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0")
+            models.load(tiny.checkpoint, quantization.scheme("fp32"), "cuda:0")
         two_gpus["cuda:1"] = 1000
         with pytest.raises(models.ModelError, match="are free on cuda:0, cuda:1; choose another --quantization or a"):
-            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0", "auto")
+            models.load(tiny.checkpoint, quantization.scheme("fp32"), "cuda:0", "auto")
 
     def test_layers_that_went_to_the_cpu_are_refused(
         self, tiny: Any, two_gpus: dict[str, int], monkeypatch: pytest.MonkeyPatch
@@ -315,7 +327,7 @@ class TestDeviceMap:
         with pytest.raises(
             models.ModelError, match="parts of the model were put on cpu, which measures them: out of m"
         ):
-            models.load(tiny.folder, quantization.scheme("fp32"), "cuda:0", "balanced")
+            models.load(tiny.checkpoint, quantization.scheme("fp32"), "cuda:0", "balanced")
         assert asked == ["balanced"]
 
 
@@ -341,15 +353,15 @@ class TestPool:
         gc.collect()
         assert pool.get("fp32").scheme.name == "fp32"
 
-    def test_folder_is_found_once(self, tiny: Any) -> None:
+    def test_checkpoint_is_found_once(self, tiny: Any) -> None:
         found: list[str] = []
 
-        def find(say: Callable[[str], None]) -> Path:
+        def find(say: Callable[[str], None]) -> Folder:
             say("looking")
-            return tiny.folder
+            return tiny.checkpoint
 
         pool = ModelPool(models.ModelSource("a", "a", "made up", find), "cpu", found.append)
         assert found == []  # a pool alone fetches nothing
-        assert pool.folder == pool.folder == tiny.folder
+        assert pool.checkpoint == pool.checkpoint == tiny.checkpoint
         pool.get("fp32")
         assert found == ["looking"]

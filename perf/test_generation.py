@@ -18,6 +18,7 @@ from fixtures.models import DEFAULT_MODEL, ONE_DEVICE, Loaded
 from fixtures.options import NEW_TOKENS_CPU, SETTINGS
 from fixtures.scoring_export import Exporter
 from fixtures.subject import LONG_NEW_TOKENS, LONG_PROMPT_LEN, Subject
+from fixtures.synthetic import PROVENANCE
 
 CPU_ROWS = (
     ("fp32", "eager"),
@@ -178,13 +179,14 @@ def check_tokens(
                 raise quality.QualityError(f"{case.key}: not eager's tokens: {difference}")
 
 
-def describe(measure: Measure, loaded: Loaded, backend: attention.Backend) -> None:
-    """Where the row's numbers come from."""
+def describe(measure: Measure, subject: Subject, loaded: Loaded, backend: attention.Backend) -> None:
+    """Where the row's numbers come from, and what a reader must know of them."""
     measure.record.provenance["implementation"] = f"{loaded.scheme.label}; {backend.label}"
     measure.record.provenance["package_versions"] = versions(("torch", "transformers", *loaded.scheme.packages))
+    if subject.label is not None:
+        measure.record.provenance[PROVENANCE] = subject.label
     note = loaded.scheme.note(loaded.device)
-    if note is not None:
-        measure.record.notes.append(note)
+    measure.record.notes += subject.notes if note is None else [note, *subject.notes]
 
 
 def assess(
@@ -213,8 +215,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
     loaded = subject.loaded(case.scheme)
     quality.require_weights(loaded, case.key)
     backend = attention.use(loaded.model, case.attention)
-    describe(measure, loaded, backend)
-    measure.record.notes.extend(subject.notes)
+    describe(measure, subject, loaded, backend)
     run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
 
     if reference is not None:
@@ -247,7 +248,7 @@ def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Me
     """Prefill of a long prompt and a few tokens: the peak of the call shows what attention keeps in memory."""
     loaded = subject.loaded(case.scheme)
     backend = attention.use(loaded.model, case.attention)
-    describe(measure, loaded, backend)
+    describe(measure, subject, loaded, backend)
     measure(
         partial(generate, [subject.long_input], loaded, backend, case.new_tokens, subject.clock),
         work=Work(tokens=case.new_tokens),

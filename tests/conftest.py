@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from fixtures.checkpoint import Folder
 from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
     pytest_collection_modifyitems,
     pytest_runtest_setup,
@@ -201,13 +202,14 @@ class Tiny:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.checkpoint = Folder(folder)
         self._loaded: dict[str, Any] = {}
 
     def load(self, scheme: str) -> Any:
         """A fresh :class:`fixtures.models.Loaded` that a test may change."""
         from fixtures import models, quantization
 
-        return models.load(self.folder, quantization.scheme(scheme), "cpu")
+        return models.load(self.checkpoint, quantization.scheme(scheme), "cpu")
 
     def loaded(self, scheme: str = "fp32") -> Any:
         """The shared :class:`fixtures.models.Loaded`; a test may switch its attention, and nothing else."""

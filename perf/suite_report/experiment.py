@@ -22,6 +22,7 @@ from perfgate.report import (
 
 from fixtures import attention, quantization
 from fixtures.limits import Limits
+from fixtures.synthetic import label_of
 from suite_report import experiment_charts, recommendation
 from suite_report.recommendation import HUMAN, label
 
@@ -37,6 +38,7 @@ FA2 = ("fa2", "fa2-triton", "flash-attn-2")
 BOTH = ("fa1+fa2", "fa1+flash-attn-2")
 FLASH = ("fa1", "fa1-triton", "flash-attn-1", *FA2, *BOTH)
 
+QUALITY = "quality"
 COLUMNS = (
     Column("row", "row"),
     Column("weights_bytes", "weights MiB", mebibytes),
@@ -46,13 +48,15 @@ COLUMNS = (
     Column("throughput_tokens_per_s", "tokens/s", decimals(1)),
     Column("ttft_s", "TTFT ms", milliseconds),
     Column("tpot_s", "TPOT ms", milliseconds),
+    Column(QUALITY, "quality", words=True),
     Column("kl_divergence_nats", "KL nats/token", significant(2)),
     Column("top1_agreement", "top-1", percent),
     Column("exact_match_tokens", "exact tokens", decimals(1)),
     Column("perplexity", "perplexity", decimals(2)),
     Column(HUMAN, "human score", decimals(2)),
 )
-"""The last one is there only where a person has scored the answers."""
+"""``QUALITY`` is there only where a row is of a synthetic model: why its numbers beside it judge no model. ``HUMAN`` is
+there only where a person has scored the answers."""
 
 LONG_COLUMNS = (
     Column("row", "row"),
@@ -89,6 +93,7 @@ def _value(record: Record, metric: str) -> float:
 def _row(record: Record, columns: Sequence[Column]) -> dict[str, Value]:
     row: dict[str, Value] = {"row": label(record), "key": record.key}
     row |= {column.key: record.value(column.key) for column in columns[1:]}
+    row[QUALITY] = label_of(record.provenance)
     latency = record.metrics.get("latency_s")
     if latency is not None:
         row["total_s"] = sum(latency.samples)
@@ -111,8 +116,7 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
             "is the time to the first token, TPOT the time per token after it; KL divergence, top-1 agreement and "
             "exact tokens compare with the unquantized model (eager attention)."
         )
-        columns = COLUMNS if any(row.value(HUMAN) is not None for row in rows) else COLUMNS[:-1]
-        table = Table(columns, [_row(record, columns) for record in rows])
+        table = _table(rows)
         recommended = recommendation.recommend(rows, limits)
         charts = [experiment_charts.trade(recommended), experiment_charts.latencies(rows)]
         out += recommendation.sections(recommended)
@@ -138,6 +142,14 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
     return out
 
 
+def _table(rows: Sequence[Record]) -> Table:
+    """The experiment's table, without the columns that no row has anything for."""
+    cells = [_row(record, COLUMNS) for record in rows]
+    absent = {key for key in (QUALITY, HUMAN) if all(row[key] is None for row in cells)}
+    columns = [column for column in COLUMNS if column.key not in absent]
+    return Table(columns, [{key: value for key, value in row.items() if key not in absent} for row in cells])
+
+
 def _notes(rows: Sequence[Record]) -> list[str]:
     """Each note once, with the rows it belongs to."""
     belongs: dict[str, list[str]] = {}
@@ -148,8 +160,12 @@ def _notes(rows: Sequence[Record]) -> list[str]:
 
 
 def claims(rows: Sequence[Record]) -> list[Claim]:
-    """The comparison's claims, each held, not held, or not judged where the rows it needs were not measured."""
-    return [judge(text, rows) for text, judge in _CLAIMS]
+    """The comparison's claims, each held, not held, or not judged where the rows it needs were not measured. Rows of
+    synthetic models support none."""
+    real = [row for row in rows if label_of(row.provenance) is None]
+    if rows and not real:
+        return [Claim(text, "not judged here", str(label_of(rows[0].provenance))) for text, _ in _CLAIMS]
+    return [judge(text, real) for text, judge in _CLAIMS]
 
 
 def _needs(rows: Sequence[Record], metric: str, *groups: Callable[[Record], bool]) -> list[list[Record]] | None:

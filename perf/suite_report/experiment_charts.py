@@ -18,7 +18,7 @@ FAR = 1.5
 
 def trade(found: Recommendation) -> Chart:
     """Throughput against peak memory, quality as colour, with the Pareto front and the limits."""
-    rows = [*found.fitting, *found.ruled_out]
+    rows = found.rows
     points = Series(
         "rows",
         "points",

@@ -6,14 +6,16 @@ Computed once, from the records; terminal, Markdown, page and JSON show the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
-from fixtures.limits import Limits
+from fixtures.limits import NO_LIMITS, Limits
 from fixtures.scores import SCALE
+from fixtures.synthetic import label_of
 
 THROUGHPUT, MEMORY = "throughput_tokens_per_s", "peak_memory_bytes"
 TOP1, HUMAN = "top1_agreement", "human_score"
@@ -55,13 +57,20 @@ class Candidate:
 @dataclass(frozen=True)
 class Recommendation:
     """What fits, the fastest first; what does not, the nearest first; and the Pareto front: those rows of sufficient
-    quality than which no other is both faster and smaller, in order of their memory."""
+    quality than which no other is both faster and smaller, in order of their memory. ``unjudged`` are rows of synthetic
+    models, by the label that says why nothing is recommended from them."""
 
     limits: Limits
     quality_metric: str
     fitting: tuple[Candidate, ...]
     ruled_out: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
+    unjudged: tuple[tuple[Candidate, str], ...] = ()
+
+    @property
+    def rows(self) -> tuple[Candidate, ...]:
+        """All of them."""
+        return (*self.fitting, *self.ruled_out, *(one for one, _ in self.unjudged))
 
 
 def quality(record: Record, metric: str) -> float | None:
@@ -75,15 +84,21 @@ def quality(record: Record, metric: str) -> float | None:
 
 def recommend(rows: Sequence[Record], limits: Limits) -> Recommendation:
     """Judge the rows of one experiment. Quality is the human score if any row has one, else top-1 agreement."""
-    metric = HUMAN if any(row.value(HUMAN) is not None for row in rows) else TOP1
-    candidates = [one for row in rows if (one := _candidate(row, metric, limits)) is not None]
+    judged = [row for row in rows if label_of(row.provenance) is None]
+    metric = HUMAN if any(row.value(HUMAN) is not None for row in judged) else TOP1
+    candidates = [one for row in judged if (one := _candidate(row, metric, limits)) is not None]
+    unjudged = [
+        (replace(one, quality=None), why)
+        for row in rows
+        if (why := label_of(row.provenance)) is not None and (one := _candidate(row, metric, NO_LIMITS)) is not None
+    ]
     fitting = sorted((one for one in candidates if not one.broken), key=lambda one: (-one.throughput, one.memory))
     ruled_out = sorted((one for one in candidates if one.broken), key=lambda one: (one.excess, -one.throughput))
     good = [one for one in candidates if limits.quality is None or (one.quality or 0.0) >= limits.quality]
     front = sorted(
         (one for one in good if not any(_dominates(other, one) for other in good)), key=lambda one: one.memory
     )
-    return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front))
+    return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front), tuple(unjudged))
 
 
 def _candidate(row: Record, metric: str, limits: Limits) -> Candidate | None:
@@ -115,14 +130,17 @@ def _dominates(one: Candidate, other: Candidate) -> bool:
 
 def sections(found: Recommendation) -> list[Section]:
     """The recommendation's section; none where no row has both a speed and a peak."""
-    if not found.fitting and not found.ruled_out:
-        return []
+    title = "Which row to take"
+    if not (found.fitting or found.ruled_out):
+        lead = [f"No row is recommended ({_why(found)})."]
+        return [Section("recommendation", title, data=_data(found, None, None), lead=lead)] if found.unjudged else []
     best, runner_up = [*found.fitting[:2], None, None][:2]
-    lead = _best(best) if best is not None else _nearest(found.ruled_out[0])
+    lead = [_best(best) if best is not None else _nearest(found.ruled_out[0])]
     paragraphs = [_asked(found)]
     if best is not None and runner_up is not None:
         paragraphs.append(_cost(runner_up, best))
     standing = {one.key: "fits" for one in found.fitting} | {one.key: "ruled out" for one in found.ruled_out}
+    standing |= {one.key: "not judged" for one, _ in found.unjudged}
     if best is not None:
         standing[best.key] = "recommended"
     if runner_up is not None:
@@ -138,20 +156,32 @@ def sections(found: Recommendation) -> list[Section]:
             "quality": one.quality,
             "front": "yes" if one.key in on_front else "",
         }
-        for one in (*found.fitting, *found.ruled_out)
+        for one in found.rows
     ]
-    data = {
+    notes = [f"{one.label}: ruled out: {'; '.join(text for text, _ in one.broken)}" for one in found.ruled_out]
+    if found.unjudged:
+        notes.append(f"{', '.join(one.label for one, _ in found.unjudged)}: not judged: {_why(found)}")
+    data = _data(found, best, runner_up)
+    return [Section("recommendation", title, paragraphs, Table(COLUMNS, rows), notes, data, lead=lead)]
+
+
+def _data(found: Recommendation, best: Candidate | None, runner_up: Candidate | None) -> dict[str, Any]:
+    """What stands in results.json beside the rows."""
+    return {
         "limits": vars(found.limits),
         "quality_metric": found.quality_metric,
         "best": None if best is None else best.key,
         "runner_up": None if runner_up is None else runner_up.key,
-        "nearest": found.ruled_out[0].key if best is None else None,
+        "nearest": found.ruled_out[0].key if best is None and found.ruled_out else None,
         "ruled_out": {one.key: [text for text, _ in one.broken] for one in found.ruled_out},
+        "unjudged": {one.key: why for one, why in found.unjudged},
         "front": [one.key for one in found.front],
     }
-    notes = [f"{one.label}: ruled out: {'; '.join(text for text, _ in one.broken)}" for one in found.ruled_out]
-    title = "Which row to take"
-    return [Section("recommendation", title, paragraphs, Table(COLUMNS, rows), notes, data, lead=[lead])]
+
+
+def _why(found: Recommendation) -> str:
+    """Why some rows are not judged, each reason once."""
+    return "; ".join(dict.fromkeys(why for _, why in found.unjudged))
 
 
 def _figures(one: Candidate) -> str:

@@ -73,7 +73,7 @@ def test_invariants_hold(name: str) -> None:
 @pytest.mark.parametrize("name", gpu(MODELS))
 def test_a_left_padded_forward_pass_has_eagers_logits(tiny: Any, name: str) -> None:
     backend = available(name, "bf16")
-    loaded = models.load(tiny.folder, quantization.scheme("bf16"), DEVICE)
+    loaded = models.load(tiny.checkpoint, quantization.scheme("bf16"), DEVICE)
     texts = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly, and say why.")
     ids, mask = left_padded([encode(loaded.tokenizer, str(i), text) for i, text in enumerate(texts)], 0, DEVICE)
 

@@ -18,6 +18,7 @@ import pytest
 import scipy.stats  # noqa: F401  # numpy cannot be loaded again in a process, as pytester's runs would
 
 from fixtures import options
+from fixtures.checkpoint import Folder
 from fixtures.generation import answer, end_token_ids
 from fixtures.scoring_options import NO_SCORING, ScoringSettings
 from tests.conftest import CONFTEST, Project
@@ -41,6 +42,7 @@ BENCHMARK = """
 
     from perfgate import Case, Row, cases, part
     from fixtures import scoring_export
+    from fixtures.checkpoint import Folder
     from fixtures.options import SETTINGS
 
     HOW = Path("how.txt").read_text() if Path("how.txt").exists() else ""
@@ -85,7 +87,8 @@ BENCHMARK = """
         assert HOW != f"{case.attention} fails"
         if scoring is not None and not measure.disabled:
             model = SimpleNamespace(config=SimpleNamespace(eos_token_id=[END, 1]))
-            subject = SimpleNamespace(inputs=range(20), suite=suite, clock=None, pool=SimpleNamespace(folder=Path()))
+            pool = SimpleNamespace(checkpoint=Folder(Path()))
+            subject = SimpleNamespace(inputs=range(20), suite=suite, clock=None, pool=pool)
             loaded = SimpleNamespace(scheme=SimpleNamespace(name=case.scheme), model=model, tokenizer=TOKENIZER)
             scoring.collect(subject, loaded, SimpleNamespace(name=case.attention), batch_size=2)
 """
@@ -315,7 +318,7 @@ def test_wrong_value_is_refused(parse: Parse, values: dict[str, object], message
 
 def test_an_answer_is_read_up_to_its_end(tiny: Any) -> None:
     loaded = tiny.loaded()
-    ends = end_token_ids(loaded, tiny.folder)
+    ends = end_token_ids(loaded, tiny.checkpoint.generation_settings())
     assert ends == {1}  # the tokenizer's <|end|> and the config's, which are the same
     ids = loaded.tokenizer("Hi <b>")["input_ids"]
     assert answer(loaded.tokenizer, [*ids, 1, *ids], ends) == "Hi <b>"
@@ -329,9 +332,9 @@ def test_every_token_that_ends_an_answer_is_known(tmp_path: Path) -> None:
     loaded: Any = SimpleNamespace(
         tokenizer=SimpleNamespace(eos_token_id=5), model=SimpleNamespace(config=SimpleNamespace(eos_token_id=[5, 6]))
     )
-    assert end_token_ids(loaded, tmp_path) == {5, 6, 7, 8}
+    assert end_token_ids(loaded, Folder(tmp_path).generation_settings()) == {5, 6, 7, 8}
     loaded.tokenizer.eos_token_id = loaded.model.config.eos_token_id = None
-    assert end_token_ids(loaded, tmp_path / "elsewhere") == frozenset()
+    assert end_token_ids(loaded, Folder(tmp_path / "elsewhere").generation_settings()) == frozenset()
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ IDS = (
 """The experiment's rows on a CPU: stored baselines are found by these names."""
 LONG_IDS = ("fp32-eager-p1000-n4", "fp32-sdpa-flash-p1000-n4", "fp32-fa2-p1000-n4")
 USAGE_ERROR = 4
+SHAPES = "shapes:llama-2-7b, shapes:llama-3.1-8b, shapes:smollm2-135m"
 
 
 def run_pytest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -206,7 +207,12 @@ def test_help_names_every_choice() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "gpt9"}, "unknown model 'gpt9'; allowed: smollm2-135m, a folder with config.json and"),
+        ({"model": "gpt9"}, f"unknown model 'gpt9'; allowed: smollm2-135m, {SHAPES}, a folder with config.json and"),
+        ({"model": "shapes:gpt9"}, f"unknown model 'shapes:gpt9'; allowed: smollm2-135m, {SHAPES}, a folder with"),
+        (
+            {"model": "shapes:llama-2-7b", "export_scoring": "answers.csv"},
+            "--export-scoring: shapes:llama-2-7b has synthetic weights: checks the plumbing, judges no model; its",
+        ),
         ({"quantization": "nf4,int3"}, "unknown quantization 'int3'; allowed: fp32, bf16, fp16, int8,"),
         ({"quantization": "nf4,"}, "unknown quantization ''; allowed: fp32, bf16,"),
         ({"attention": "fa9"}, "unknown attention 'fa9'; allowed: eager, sdpa-math, sdpa-flash, sdpa-efficient,"),

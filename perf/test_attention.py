@@ -338,7 +338,6 @@ def test_attention_prefill(
     references.require_invariants(backend, case.shape, case.dtype, device)
     call, check = checked(backend, case, references, device, measure)
     measure(call, work=work_of(case), check=check, kernel=backend.kernel, budget_s=BUDGET_S)
-    attention.note_launch(measure, backend)
     add_shares(measure, ceilings, case.dtype)
     if measure.disabled:
         return
@@ -356,7 +355,6 @@ def test_attention_decode(
     backend = attention.backend(case.attention)
     call, check = checked(backend, case, references, device, measure)
     measure(call, work=work_of(case), check=check, kernel=backend.kernel, budget_s=BUDGET_S)
-    attention.note_launch(measure, backend)
     add_shares(measure, ceilings, case.dtype)
 
 

@@ -52,30 +52,6 @@ def test_padding_layouts_and_logsumexp_match_float64(
     require_float64(FORWARDS[name], problem, rounds_weights=dtype != torch.float32, device=device)
 
 
-@pytest.mark.gpu("fa2-triton")
-@DTYPES
-@HEAD_DIMS
-@pytest.mark.parametrize(("heads", "kv_heads", "seqlen_q"), [(32, 8, 1), (8, 8, 1), (16, 2, 5)])
-def test_decoding_splits_the_keys(
-    device: str, dtype: str, head_dim: int, heads: int, kv_heads: int, seqlen_q: int
-) -> None:
-    """Few queries against a long cache: merged from splits, and told so."""
-    inputs = make_inputs(Shape(1, heads, kv_heads, seqlen_q, 16000, head_dim, causal=True), dtype, device)
-    backend = attention.backend("fa2-triton")
-    require_close(prepared_call(backend, inputs)(), inputs.reference(), dtype, "fa2-triton")
-    assert " splits of " in str(backend.launched())
-
-
-@ON_GPU
-@pytest.mark.parametrize("seqlen", [1024, 8192])
-def test_a_long_prefill_chooses_its_tile(device: str, name: str, seqlen: int) -> None:
-    """The fastest tile is found at the first call, computes the same, and is told."""
-    inputs = make_inputs(Shape(1, 8, 2, seqlen, seqlen, 128, causal=True), "bf16", device)
-    backend = attention.backend(name)
-    require_close(prepared_call(backend, inputs)(), inputs.reference(), "bf16", name)
-    assert ", the fastest of " in str(backend.launched())
-
-
 @ON_GPU
 @DTYPES
 @HEAD_DIMS

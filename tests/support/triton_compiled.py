@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
-
-from tests.support import sass
 
 SHARED_MEMORY_KIB = {80: 163, 86: 99, 90: 227}
 """What a program may have, by compute capability without its dot.
@@ -28,40 +29,31 @@ NAMES = ("fa1-triton", "fa2-triton")
 MULTIPROCESSORS = 108
 
 
-def kernels_of(fa1: Any, fa2: Any, decode: Any) -> tuple[tuple[Any, str], ...]:
-    """Every kernel by its module and its name there; the one that merges splits comes last."""
-    return ((fa1, "fa1_kernel"), (fa2, "fa2_kernel"), (decode, "decode_kernel"), (decode, "merge_kernel"))
-
-
 @dataclass(frozen=True)
 class Case:
-    """One kernel to compile. With ``seqlen_q`` 1 the problem is decoding, without a mask; FA2 then splits the keys.
-    ``padded``: with a key mask."""
+    """One kernel to compile. With ``seqlen_q`` 1 the problem is decoding, without a mask."""
 
     name: str
     capability: int
     dtype: str
     head_dim: int
     seqlen_q: int = 512
-    padded: bool = False
 
     def __str__(self) -> str:
-        padded = "-padded" if self.padded else ""
-        return f"{self.name}-sm{self.capability}-{self.dtype}-d{self.head_dim}-sq{self.seqlen_q}{padded}"
+        return f"{self.name}-sm{self.capability}-{self.dtype}-d{self.head_dim}-sq{self.seqlen_q}"
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler told. ``registers`` of a thread, ``stack_bytes``, to which it spills those it has not, and
-    ``loop``, the instructions of the hot loop (see :mod:`tests.support.sass`), are None where Triton's package brings
-    no cuobjdump. ``barrier_after_stores``: a barrier follows the last store of a loop over keys, before it ends."""
+    """What the compiler told. ``registers`` of a thread and ``stack_bytes``, to which it spills those it has not, are
+    None where Triton's package brings no cuobjdump. ``barrier_after_stores``: a barrier follows the last store of a
+    loop over keys, before the loop ends."""
 
     case: Case
     tile: str
     shared_bytes: int
     registers: int | None
     stack_bytes: int | None
-    loop: int | None
     mma: int
     wgmma: int
     tf32: bool
@@ -77,7 +69,6 @@ CASES = (
         for name in NAMES
     ),
     *(Case(name, 86, "bf16", 128) for name in NAMES),  # the tile for little shared memory
-    *(Case(name, capability, "bf16", 128, padded=True) for capability in (80, 90) for name in NAMES),
     *(Case(name, capability, "bf16", 128, seqlen_q=1) for capability in (80, 90) for name in NAMES),
 )
 
@@ -114,6 +105,21 @@ class CompileOnly:
         return launch
 
 
+def resources(cubin: bytes) -> tuple[int | None, int | None]:
+    """Registers and bytes of stack of a thread, from the cuobjdump that Triton's package brings."""
+    import triton
+
+    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    if not cuobjdump.is_file():
+        return None, None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        told = subprocess.run([cuobjdump, "--dump-resource-usage", path], capture_output=True, text=True, check=True)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", told.stdout)
+    return (int(found[1]), int(found[2])) if found else (None, None)
+
+
 def barrier_after_stores(ir: str) -> bool:
     """Whether, in the text of Triton's first representation, a barrier ends the outer loop, behind its last store."""
     ends = re.search(r"tt\.store(?!.*tt\.store).*?\n    \} ", ir, re.DOTALL)
@@ -126,35 +132,36 @@ def compile_case(case: Case) -> Compiled:
     from triton.runtime import driver
 
     from fixtures.attention import fa1_triton, fa2_triton
-    from fixtures.attention.kernels import LAUNCHED, decode, fa1, fa2, launch
+    from fixtures.attention.kernels import fa1, fa2, launch
 
     driver.set_active(AbsentGpu(case.capability))
     chip = launch.Chip(MULTIPROCESSORS, SHARED_MEMORY_KIB[case.capability] * 1024)
     launch.chip_of = lambda device: chip
-    forward = {"fa1-triton": fa1_triton.fa1_triton_forward, "fa2-triton": fa2_triton.fa2_triton_forward}[case.name]
-    kernels = {name: CompileOnly(getattr(module, name)) for module, name in kernels_of(fa1, fa2, decode)}
-    for module, name in kernels_of(fa1, fa2, decode):
-        setattr(module, name, kernels[name])
-    LAUNCHED.clear()
+    module, forward = {
+        "fa1-triton": (fa1, fa1_triton.fa1_triton_forward),
+        "fa2-triton": (fa2, fa2_triton.fa2_triton_forward),
+    }[case.name]
+    attribute = f"{module.__name__.rsplit('.', 1)[1]}_kernel"
+    original = getattr(module, attribute)
+    kernel = CompileOnly(original)
+    setattr(module, attribute, kernel)
     try:
         dtype = getattr(torch, DTYPES[case.dtype])
         query = torch.zeros(2, 8, case.seqlen_q, case.head_dim, dtype=dtype)
         key = torch.zeros(2, 2, 512, case.head_dim, dtype=dtype)
-        key_mask = torch.ones(2, 512, dtype=torch.bool) if case.padded else None
+        key_mask = torch.ones(2, 512, dtype=torch.bool) if case.seqlen_q > 1 else None
         forward(query, key, key, scale=1.0, causal=case.seqlen_q > 1, key_mask=key_mask)
     finally:
-        for module, name in kernels_of(fa1, fa2, decode):
-            setattr(module, name, kernels[name].kernel)
-    made = next(kernel.compiled for kernel in kernels.values() if kernel.compiled is not None)
-    (tile,) = LAUNCHED.values()
-    registers, stack_bytes = sass.resources(made.kernel)
+        setattr(module, attribute, original)
+    made = kernel.compiled
+    registers, stack_bytes = resources(made.kernel)
+    tile = launch.choose_tile(dtype, case.head_dim, case.seqlen_q, chip)
     return Compiled(
         case=case,
-        tile=tile,
+        tile=f"{tile.block_q}x{tile.block_k}, {tile.num_warps} warps, {tile.num_stages} stages",
         shared_bytes=made.metadata.shared,
         registers=registers,
         stack_bytes=stack_bytes,
-        loop=sass.hot_loop(made.kernel),
         mma=made.asm["ptx"].count("mma.sync"),
         wgmma=made.asm["ptx"].count("wgmma.mma_async"),
         tf32="tf32" in made.asm["ptx"],

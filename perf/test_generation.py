@@ -185,6 +185,14 @@ def describe(measure: Measure, loaded: Loaded, backend: attention.Backend) -> No
     note = loaded.scheme.note(loaded.device)
     if note is not None:
         measure.record.notes.append(note)
+    backend.choices()  # those of calls before this row's
+
+
+def note_choices(measure: Measure, backend: attention.Backend) -> None:
+    """Which blocks the row's kernels ran with, where its attention chooses them for the device."""
+    chosen = backend.choices()
+    if chosen:
+        measure.record.provenance["kernel_choices"] = chosen
 
 
 def assess(
@@ -231,6 +239,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
         kernel=backend.kernel,
         weights_bytes=loaded.weights_bytes,
     )
+    note_choices(measure, backend)
     outputs = [tokens for result in results for tokens in result.tokens]
     if reference is not None and not measure.disabled:
         known = subject.comparable(case.scheme)
@@ -258,3 +267,4 @@ def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Me
         weights_bytes=loaded.weights_bytes,
         budget_s=LONG_BUDGET_S,
     )
+    note_choices(measure, backend)

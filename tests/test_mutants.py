@@ -18,11 +18,13 @@ from fixtures import attention
 from fixtures.attention import fa1_torch, fa1_triton, fa2_torch, fa2_triton
 from fixtures.attention.loops import Forward
 from tests.attention_problems import Problem, require_float64
-from tests.triton_interpreted import edited, interpreted, nan_in_fresh_memory, replaced
+from tests.triton_interpreted import NO_TRITON, edited, interpreted, nan_in_fresh_memory, replaced
 
 PACKAGE = "fixtures.attention"
 LOOPS, FA1_TORCH, FA2_TORCH = f"{PACKAGE}.loops", fa1_torch.__name__, fa2_torch.__name__
-TILES, FA1_KERNEL, FA2_KERNEL = (f"{PACKAGE}.kernels.{name}" for name in ("tiles", "fa1", "fa2"))
+TILES, FA1_KERNEL, FA2_KERNEL, FA2_DECODE = (
+    f"{PACKAGE}.kernels.{name}" for name in ("tiles", "fa1", "fa2", "fa2_decode")
+)
 
 CAUSAL = Problem(seqlen_q=40, seqlen_k=40, head_dim=64, causal=True, block_q=16, block_k=16)
 SLICES = replace(CAUSAL, batch_size=2, causal=False, padding="scattered", layout="slices")
@@ -32,9 +34,22 @@ PROBLEMS = (
     replace(CAUSAL, batch_size=2, num_kv_heads=2, group=3, seqlen_q=20, seqlen_k=20),
     replace(CAUSAL, batch_size=3, padding="left"),
     SLICES,
+    replace(CAUSAL, seqlen_k=54),  # all but the last key of a block are seen by the first query of a block
     replace(CAUSAL, seqlen_q=60, seqlen_k=20),  # two blocks of queries see no key at all
 )
 """What must find every mutant, and find nothing wrong with the code as it is."""
+ENDS = replace(CAUSAL, causal=False, seqlen_k=41, layout="slices")
+"""Without a mask, and with NaN behind the last key."""
+DECODING = Problem(2, 2, 3, 2, 70, 64, causal=True, block_q=16, block_k=16)
+SPLITS = (
+    DECODING,
+    replace(DECODING, padding="right"),  # splits in which a query sees no key
+    replace(DECODING, padding="all", layout="slices"),
+    replace(DECODING, seqlen_q=5, seqlen_k=4),  # the first query sees no key
+    replace(DECODING, group=16, seqlen_q=1, causal=False),
+)
+"""Six queries of a key/value head in one block; five splits of the keys, on a device of ten multiprocessors."""
+MULTIPROCESSORS = 10
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,70 @@ MUTANTS = (
         Mutant(name, "rows beyond the end", TILES, "(start + row < stop)", "(start + row < stop + 64)", (SLICES,))
         for name in TRITON
     ),
+    *of_both("scale not folded", TILES, "scores * scale_log2 - anchor", "scores - anchor", TRITON),
+    *of_both("scale twice", TILES, "scores * scale_log2 - anchor", "scores * scale_log2 * scale_log2 - anchor", TRITON),
+    Mutant("fa2-triton", "whole blocks one key too far", TILES, "q_start + 1 + seqlen_k", "q_start + 2 + seqlen_k"),
+    Mutant(
+        "fa2-triton",
+        "whole blocks beyond the end",
+        TILES,
+        "else seqlen_k\n    return seen",
+        "else seqlen_k + BLOCK_K - 1\n    return seen",
+        (ENDS,),
+    ),
+    Mutant(
+        "fa2-triton",
+        "whole block skipped",
+        FA2_KERNEL,
+        "            whole,\n            key",
+        "            whole - BLOCK_K,\n            key",
+    ),
+    Mutant(
+        "fa2-triton",
+        "whole block visited twice",
+        FA2_KERNEL,
+        "            whole,\n            key",
+        "            whole + 1,\n            key",
+    ),
+    Mutant("fa2-triton", "padded blocks skipped", TILES, "        return 0\n", "        pass\n"),
+    Mutant(
+        "fa2-triton", "longest first off by one", FA2_KERNEL, "tl.num_programs(2) - 1 - tl", "tl.num_programs(2) - tl"
+    ),
+    *(
+        Mutant("fa2-triton", mistake, FA2_DECODE, old, new, SPLITS)
+        for mistake, old, new in (
+            ("split not merged", "range(0, num_splits, BLOCK_SPLITS)", "range(0, BLOCK_SPLITS, BLOCK_SPLITS)"),
+            ("merge of the first splits only", "split < num_splits", "split < num_splits - 1"),
+            ("merge without weights", "weights = tl.exp2(sizes - anchor)", "weights = tl.exp2(sizes * 0.0)"),
+            ("merge without rescale", "rescale = tl.exp2(largest - anchor)", "rescale = tl.exp2(anchor * 0.0)"),
+            ("empty split is NaN", "tl.where(row_sum == 0, 1.0, row_sum)", "row_sum"),
+            ("no split sees a key", "tl.where(total == 0, 1.0, total)", "total"),
+            ("empty maximum is NaN", 'tl.where(new_largest == float("-inf"), 0.0, new_largest)', "new_largest"),
+            ("packed head wrong", "kv_head * group + packed % group", "kv_head * group + packed // group % group"),
+            (
+                "packed position wrong",
+                "        row,\n        key,",
+                "        packed,\n        key,",
+            ),
+            ("wrong head", "kv_head * group + packed", "kv_head + packed"),
+            (
+                "split of the next",
+                "start = tl.program_id(0) * split_keys",
+                "start = tl.program_id(0) * split_keys + BLOCK_K",
+            ),
+            (
+                "splits overlap",
+                "tl.minimum(start + split_keys, seqlen_k)",
+                "tl.minimum(start + split_keys + 1, seqlen_k)",
+            ),
+            (
+                "whole block skipped",
+                "            whole,\n            key",
+                "            whole - BLOCK_K,\n            key",
+            ),
+            ("padding of another row", "key_mask += batch * seqlen_k", "key_mask += 0"),
+        )
+    ),
     Mutant("fa1-triton", "first visit reads", FA1_KERNEL, "exists & (k_start > 0)", "exists & (k_start >= 0)"),
     Mutant("fa1-triton", "blind queries not written", FA1_KERNEL, "tl.where(k_start > 0, ", "tl.where(k_start >= 0, "),
 )
@@ -125,7 +204,12 @@ def forward_of(backend: str, sources: dict[str, Path]) -> Iterator[Forward]:
     """The forward pass of ``backend``, loaded from ``sources`` where they name its modules."""
     with pytest.MonkeyPatch.context() as patch, nan_in_fresh_memory():
         if backend in TRITON:
+            pytest.importorskip("triton", reason=NO_TRITON)
             module = fa1_triton if backend == "fa1-triton" else fa2_triton
+            from fixtures.attention.kernels import launch
+
+            patch.setattr(launch, "chip_of", lambda device: launch.Chip(MULTIPROCESSORS, 1 << 30))
+            patch.setattr(launch, "BLOCK_SPLITS", 2)  # so that the merge has several rounds
             with interpreted(sources):
                 yield getattr(module, f"{module.__name__.rsplit('.', 1)[1]}_forward")
         else:
@@ -142,7 +226,7 @@ def require_all(backend: str, sources: dict[str, Path], problems: tuple[Problem,
 
 @pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name)) for name in (*TORCH, *TRITON)])
 def test_code_as_it_is_passes(backend: str) -> None:
-    require_all(backend, {})
+    require_all(backend, {}, (*PROBLEMS, *SPLITS))
 
 
 @pytest.mark.parametrize(

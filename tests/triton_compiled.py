@@ -156,8 +156,8 @@ def compile_case(case: Case) -> Compiled:
     """Compile what the backend would launch for ``case``."""
     import importlib
 
-    import torch
     import pytest
+    import torch
     from triton.runtime import driver
 
     from fixtures.attention import fa1_triton, fa2_triton

@@ -59,7 +59,7 @@ def hot_loop_of(listing: str) -> int | None:
     loops = []
     for end, instruction in enumerate(instructions):
         branch = re.search(r"\bBRA.*`\((\.L_x_\d+)\)", instruction)
-        if branch and labels[branch[1]] < end:  # a branch to itself is the padding behind the kernel
+        if branch and labels.get(branch[1], end) < end:  # a branch to itself is the padding behind the kernel
             loops.append((labels[branch[1]], end))
     innermost = [
         (start, end)

@@ -101,7 +101,7 @@ MUTANTS = (
     Mutant(
         "fa1-triton", "running max not stored", FA1_KERNEL, "running_max + row, new_max", "running_max + row, old_max"
     ),
-    Mutant("fa2-triton", "running max not kept", FA2_KERNEL, "rescale, row_max, row_sum =", "rescale, _, row_sum ="),
+    Mutant("fa2-triton", "running max not kept", TILES, "rescale, row_max, row_sum =", "rescale, _, row_sum ="),
     Mutant("fa1-triton", "no division", FA1_KERNEL, "weighted / divisor[:, None]", "weighted"),
     Mutant("fa2-triton", "no division", FA2_KERNEL, "accumulator / divisor[:, None]", "accumulator"),
     Mutant(
@@ -120,7 +120,7 @@ MUTANTS = (
         Mutant(f"{name}-triton", "wrong head", kernel, "head // group", "head % (tl.num_programs(1) // group)")
         for name, kernel in (("fa1", FA1_KERNEL), ("fa2", FA2_KERNEL))
     ),
-    *of_both("padding ignored", TILES, "if key_mask is not None:", "if False:", TRITON),
+    *of_both("padding ignored", TILES, "if key_mask is not None:\n        seen", "if False:\n        seen", TRITON),
     *of_both("diagonal at the top", TILES, "row[:, None] + (seqlen_k - seqlen_q)", "row[:, None]", TRITON),
     *(
         Mutant(name, "rows beyond the end", TILES, "(start + row < stop)", "(start + row < stop + 64)", (SLICES,))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from fixtures import attention
+from tests.triton_compiled import AbsentGpu
 from tests.triton_interpreted import NO_TRITON
 
 ROOMY = 1 << 30
@@ -184,3 +186,40 @@ def test_blocks_that_were_asked_for_are_not_tuned(monkeypatch: pytest.MonkeyPatc
     tiles = [(one["BLOCK_Q"], one["BLOCK_K"], one["num_warps"], one["num_stages"]) for one in launched]
     assert tiles == [(64, 32, 8, 2), (128, 64, 8, 3)]
     assert fa2_kernel.arg_names[-5] == "length_bucket"
+
+
+def test_a_second_process_takes_the_choice_of_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Triton's own tuner, with a clock by which each later launch is faster: what it kept on disk decides, and another
+    bucket is tuned anew."""
+    import triton
+    from triton.runtime import driver
+
+    from fixtures.attention.kernels import tuning
+    from fixtures.attention.kernels.fa2 import fa2_kernel
+
+    multiprocessors(monkeypatch, 132)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    launched: list[dict[str, Any]] = []
+    timed: list[int] = []
+
+    def bench(call: Callable[[], None], quantiles: Any) -> list[float]:
+        call()
+        timed.append(len(timed))
+        return [1 / len(timed)] * 3
+
+    autotune = triton.autotune
+    monkeypatch.setattr(triton, "autotune", lambda *configs, **how: autotune(*configs, **how, do_bench=bench))
+    monkeypatch.setattr(fa2_kernel, "run", lambda *arguments, **how: launched.append(how))
+    monkeypatch.setattr(driver, "_active", AbsentGpu(90))
+    backend = attention.backend("fa2-triton")
+    backend.choices()
+    told = []
+    for seqlen in (600, 700, 5000):
+        tuning._tuner.cache_clear()  # as in a new process
+        launched.clear()
+        arranged(1, seqlen, seqlen).run_fa2(fa2_kernel)
+        told.append((len(launched), *backend.choices().values()))
+    tuning._tuner.cache_clear()
+    last = "64x64, 4 warps, 2 stages (autotuned)"
+    assert told == [(5, last), (1, last), (5, last)]
+    assert len(timed) == 8

@@ -108,6 +108,7 @@ CASES = (
 
 
 HOW = {"num_warps": "warps", "num_stages": "stages"}
+"""What is told of a launch beside its blocks."""
 
 
 class AbsentGpu:

@@ -282,7 +282,12 @@ def checked(
     measure.record.provenance["implementation"] = backend.label
     measure.record.provenance["package_versions"] = versions(("torch", "transformers", *backend.packages))
 
+    backend.choices()  # those of calls before this case's
+
     def check(output: Any) -> None:
+        chosen = backend.choices()
+        if chosen:
+            measure.record.provenance["kernel_choices"] = chosen
         error = problems.require_close(output, expected, case.dtype, f"{case.key} ({backend.name})")
         measure.bounded("relative_error", error, "1", "lower")
 

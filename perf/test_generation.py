@@ -187,6 +187,14 @@ def describe(measure: Measure, subject: Subject, loaded: Loaded, backend: attent
         measure.record.provenance[PROVENANCE] = subject.label
     note = loaded.scheme.note(loaded.device)
     measure.record.notes += subject.notes if note is None else [note, *subject.notes]
+    backend.choices()  # those of calls before this row's
+
+
+def note_choices(measure: Measure, backend: attention.Backend) -> None:
+    """Which blocks the row's kernels ran with, where its attention chooses them for the device."""
+    chosen = backend.choices()
+    if chosen:
+        measure.record.provenance["kernel_choices"] = chosen
 
 
 def assess(
@@ -232,6 +240,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
         kernel=backend.kernel,
         weights_bytes=loaded.weights_bytes,
     )
+    note_choices(measure, backend)
     outputs = [tokens for result in results for tokens in result.tokens]
     if reference is not None and not measure.disabled:
         known = subject.comparable(case.scheme)
@@ -259,3 +268,4 @@ def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Me
         weights_bytes=loaded.weights_bytes,
         budget_s=LONG_BUDGET_S,
     )
+    note_choices(measure, backend)

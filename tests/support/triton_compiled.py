@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
+
+from tests.support.triton_sass import hot_loop, resources
 
 SHARED_MEMORY_KIB = {80: 163, 86: 99, 90: 227}
 """What a program may have, by compute capability without its dot.
@@ -25,33 +24,48 @@ Source: CUDA C++ Programming Guide, table "Technical Specifications per Compute 
 memory per thread block).
 """
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-NAMES = ("fa1-triton", "fa2-triton")
 MULTIPROCESSORS = 108
+
+
+KERNELS = {
+    "fa1-triton": {"fa1": ("fa1_kernel",)},
+    "fa2-triton": {"fa2": ("fa2_kernel",), "fa2_decode": ("fa2_decode_kernel", "fa2_merge_kernel")},
+}
+"""The kernels that a backend may launch, by module."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel to compile. With ``seqlen_q`` 1 the problem is decoding, without a mask."""
+    """One kernel to compile. With ``seqlen_q`` 1 the problem is decoding, without a mask; ``padded``: with a mask of
+    keys; ``tile``: FA2's, one of the tuner's candidates, in place of the one by rule, as
+    "block_q block_k warps stages"."""
 
     name: str
     capability: int
     dtype: str
     head_dim: int
     seqlen_q: int = 512
+    kernel: str = "fa1_kernel"
+    padded: bool = False
+    tile: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}-sm{self.capability}-{self.dtype}-d{self.head_dim}-sq{self.seqlen_q}"
+        parts = (self.kernel.removesuffix("_kernel"), f"sm{self.capability}", self.dtype, f"d{self.head_dim}")
+        given = (f"sq{self.seqlen_q}", "padded" if self.padded else "", self.tile.replace(" ", "x"))
+        return "-".join(filter(None, (*parts, *given)))
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler told. ``registers`` of a thread and ``stack_bytes``, to which it spills those it has not, are
-    None where Triton's package brings no cuobjdump. ``barrier_after_stores``: a barrier follows the last store of a
-    loop over keys, before the loop ends."""
+    """What the compiler told. ``loop``: instructions of the hot loop (see :func:`tests.triton_sass.hot_loop_of`).
+    ``registers`` of a thread and ``stack_bytes``, to which it spills those it has not. All three are None where
+    Triton's package brings no tools to read them. ``barrier_after_stores``: a barrier follows the last store of a loop
+    over keys, before the loop ends."""
 
     case: Case
     tile: str
     shared_bytes: int
+    loop: int | None
     registers: int | None
     stack_bytes: int | None
     mma: int
@@ -60,17 +74,42 @@ class Compiled:
     barrier_after_stores: bool
 
 
+CAPABILITIES = (80, 90)
+CANDIDATES = ((128, "128 64 8 2"), (128, "128 128 8 2"), (128, "64 64 4 2"), (64, "128 64 4 3"), (64, "128 128 8 3"))
+"""Head_dim and tile that the tuner times beside the tile by rule."""
+LONG = {"fa1-triton": "fa1_kernel", "fa2-triton": "fa2_kernel"}
+DECODING = (("fa1-triton", "fa1_kernel"), ("fa2-triton", "fa2_decode_kernel"))
 CASES = (
     *(
-        Case(name, capability, dtype, head_dim)
-        for capability in (80, 90)
+        Case(name, capability, dtype, head_dim, kernel=kernel)
+        for capability in CAPABILITIES
         for dtype in DTYPES
         for head_dim in (64, 128)
-        for name in NAMES
+        for name, kernel in LONG.items()
     ),
-    *(Case(name, 86, "bf16", 128) for name in NAMES),  # the tile for little shared memory
-    *(Case(name, capability, "bf16", 128, seqlen_q=1) for capability in (80, 90) for name in NAMES),
+    *(Case(name, 86, "bf16", 128, kernel=kernel) for name, kernel in LONG.items()),  # the tile for little shared memory
+    *(
+        Case(name, capability, "bf16", 128, kernel=kernel, padded=True)
+        for capability in CAPABILITIES
+        for name, kernel in LONG.items()
+    ),
+    *(
+        Case(name, capability, "bf16", 128, 1, kernel)
+        for capability in CAPABILITIES
+        for name, kernel in (*DECODING, ("fa2-triton", "fa2_merge_kernel"))
+    ),
+    *(Case("fa2-triton", 90, dtype, 64, 1, "fa2_decode_kernel") for dtype in ("fp32", "bf16")),
+    Case("fa2-triton", 80, "fp32", 128, 1, "fa2_decode_kernel"),
+    *(
+        Case("fa2-triton", capability, "bf16", head_dim, 512, "fa2_kernel", tile=tile)
+        for capability in CAPABILITIES
+        for head_dim, tile in CANDIDATES
+    ),
 )
+
+
+HOW = {"num_warps": "warps", "num_stages": "stages"}
+"""What is told of a launch beside its blocks."""
 
 
 class AbsentGpu:
@@ -97,27 +136,16 @@ class CompileOnly:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         self.compiled: Any = None
+        self.tile = ""
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         def launch(*arguments: Any, **constants: Any) -> None:
+            blocks = "x".join(str(constants[name]) for name in ("BLOCK_Q", "BLOCK_K") if name in constants)
+            how = [f"{constants[name]} {word}" for name, word in HOW.items() if name in constants]
+            self.tile = ", ".join(filter(None, (blocks, *how)))
             self.compiled = self.kernel.warmup(*arguments, grid=grid, **constants)
 
         return launch
-
-
-def resources(cubin: bytes) -> tuple[int | None, int | None]:
-    """Registers and bytes of stack of a thread, from the cuobjdump that Triton's package brings."""
-    import triton
-
-    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    if not cuobjdump.is_file():
-        return None, None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.cubin"
-        path.write_bytes(cubin)
-        told = subprocess.run([cuobjdump, "--dump-resource-usage", path], capture_output=True, text=True, check=True)
-    found = re.search(r"REG:(\d+) STACK:(\d+)", told.stdout)
-    return (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def barrier_after_stores(ir: str) -> bool:
@@ -128,38 +156,41 @@ def barrier_after_stores(ir: str) -> bool:
 
 def compile_case(case: Case) -> Compiled:
     """Compile what the backend would launch for ``case``."""
+    import importlib
+
+    import pytest
     import torch
     from triton.runtime import driver
 
     from fixtures.attention import fa1_triton, fa2_triton
-    from fixtures.attention.kernels import fa1, fa2, launch
+    from fixtures.attention.kernels import launch
 
     driver.set_active(AbsentGpu(case.capability))
     chip = launch.Chip(MULTIPROCESSORS, SHARED_MEMORY_KIB[case.capability] * 1024)
-    launch.chip_of = lambda device: chip
-    module, forward = {
-        "fa1-triton": (fa1, fa1_triton.fa1_triton_forward),
-        "fa2-triton": (fa2, fa2_triton.fa2_triton_forward),
-    }[case.name]
-    attribute = f"{module.__name__.rsplit('.', 1)[1]}_kernel"
-    original = getattr(module, attribute)
-    kernel = CompileOnly(original)
-    setattr(module, attribute, kernel)
-    try:
+    kernels = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "chip_of", lambda device: chip)
+        if case.tile:
+            patch.setattr(launch, "fa2_tile", lambda *given: launch.Tile(*map(int, case.tile.split())))
+        for module_name, names in KERNELS[case.name].items():
+            module = importlib.import_module(f"fixtures.attention.kernels.{module_name}")
+            for name in names:
+                kernels[name] = CompileOnly(getattr(module, name))
+                patch.setattr(module, name, kernels[name])
         dtype = getattr(torch, DTYPES[case.dtype])
         query = torch.zeros(2, 8, case.seqlen_q, case.head_dim, dtype=dtype)
         key = torch.zeros(2, 2, 512, case.head_dim, dtype=dtype)
-        key_mask = torch.ones(2, 512, dtype=torch.bool) if case.seqlen_q > 1 else None
+        key_mask = torch.ones(2, 512, dtype=torch.bool) if case.padded else None
+        forward = {"fa1-triton": fa1_triton.fa1_triton_forward, "fa2-triton": fa2_triton.fa2_triton_forward}[case.name]
         forward(query, key, key, scale=1.0, causal=case.seqlen_q > 1, key_mask=key_mask)
-    finally:
-        setattr(module, attribute, original)
+    kernel = kernels[case.kernel]
     made = kernel.compiled
     registers, stack_bytes = resources(made.kernel)
-    tile = launch.choose_tile(dtype, case.head_dim, case.seqlen_q, chip)
     return Compiled(
         case=case,
-        tile=f"{tile.block_q}x{tile.block_k}, {tile.num_warps} warps, {tile.num_stages} stages",
+        tile=kernel.tile,
         shared_bytes=made.metadata.shared,
+        loop=hot_loop(made.kernel),
         registers=registers,
         stack_bytes=stack_bytes,
         mma=made.asm["ptx"].count("mma.sync"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 NO_TRITON = "Triton is not installed: it has packages for Linux only"
-KERNELS = tuple(f"fixtures.attention.kernels.{name}" for name in ("tiles", "fa1", "fa2"))
+KERNELS = tuple(f"fixtures.attention.kernels.{name}" for name in ("tiles", "fa1", "fa2", "fa2_decode"))
 """The modules with kernels; each may import from those before it."""
 
 

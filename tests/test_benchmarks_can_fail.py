@@ -7,7 +7,6 @@ shows that a broken row leaves its neighbours alone.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMPTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly.", "Spell it.")
@@ -175,7 +176,7 @@ def experiment(tiny: Any, tmp_path: Path) -> Experiment:
         done = subprocess.run(
             command,
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            env=finding(tmp_path),
             capture_output=True,
             text=True,
             check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import os
 import re
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from fixtures import encoder
 from fixtures.encoder import Encoder, EncoderError
 from fixtures.options import SETTINGS
 from fixtures.reference import attention_reference
+from tests.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IDS = tuple(f"{path}-fp32-b8-s128-w256-l4-{padding}" for padding in ("padded", "full") for path in ("fast", "slow"))
@@ -296,7 +296,7 @@ def test_default_ids_and_collecting_them_loads_no_torch(tmp_path: Path) -> None:
         *(sys.executable, "-m", "pytest", "perf/test_encoder.py", "--collect-only", "-q", "-s", "--device", "cpu"),
         *("-p", "no:cacheprovider", "-p", "loaded_libraries"),
     ]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = finding(tmp_path)
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert tuple(re.findall(r"test_encoder\[(.*)\]", done.stdout)) == IDS, done.stdout + done.stderr
     assert "loaded: []\n" in done.stdout

@@ -20,6 +20,7 @@ from fixtures.attention.problems import ERROR_MAX, TORCH_DTYPES
 from tests import flash_attn_sdist
 from tests.flash_attn_interpreted import CASES, ENVIRONMENT
 from tests.flash_attn_sdist import pip
+from tests.subprocesses import finding
 
 VERSION = "2.8.3.post2"
 BUILD_NEEDS = ("setuptools", "wheel", "packaging", "ninja", "psutil", "einops")
@@ -70,7 +71,7 @@ def results(python: str) -> dict[str, Any]:
     done = subprocess.run(
         [python, "-m", "tests.flash_attn_interpreted"],
         cwd=ROOT,
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "perf")])},
+        env=finding(ROOT, ROOT / "perf", **ENVIRONMENT),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

@@ -119,6 +119,36 @@ def test_past_the_limit_it_raises_and_computes_nothing_unfused(
         prepared_call(attention.backend("flex"), make_inputs(Shape(1, 4, 4, 8, 8, 16, True), "fp32", "cpu"))()
 
 
+@pytest.mark.parametrize("takes_limit", [False, True], ids=["torch 2.11", "torch 2.13"])
+def test_the_limit_reaches_torch_whether_or_not_compile_takes_it(
+    monkeypatch: pytest.MonkeyPatch, fresh_compilation: None, takes_limit: bool
+) -> None:
+    """torch 2.11's compile has no ``recompile_limit``; its configuration has, and is as before after each call."""
+    usual, limits = torch._dynamo.config.recompile_limit, []
+
+    def compile_2_11(
+        model: Any = None,
+        *,
+        fullgraph: bool = False,
+        dynamic: bool | None = None,
+        backend: Any = "inductor",
+        mode: str | None = None,
+        options: Any = None,
+        disable: bool = False,
+    ) -> Any:
+        return lambda *args, **kwargs: limits.append(torch._dynamo.config.recompile_limit)
+
+    def compile_2_13(model: Any = None, *, recompile_limit: int | None = None, **how: Any) -> Any:
+        return lambda *args, **kwargs: limits.append(recompile_limit)
+
+    monkeypatch.setattr(torch, "compile", compile_2_13 if takes_limit else compile_2_11)
+    tensor = torch.zeros(1, 1, 2, 8)
+    for _ in range(2):
+        flex._run(tensor, tensor, tensor, None, 1.0)
+    assert limits == [flex.RECOMPILE_LIMIT] * 2
+    assert torch._dynamo.config.recompile_limit == usual
+
+
 def forget_compiled() -> None:
     torch._dynamo.reset()
     flex._compiled.cache_clear()

@@ -6,7 +6,6 @@ Every test runs real processes of pytest in the project's folder.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -20,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 from perfgate.baseline import load
+
+from tests.subprocesses import finding
 
 PERF = Path(__file__).resolve().parents[1] / "perf"
 
@@ -76,7 +77,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "250"}
+        return finding(PERF, PYTEST_ADDOPTS="", COLUMNS="250")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from fixtures import devices, linear, quantization
 from fixtures.linear import LinearWrongError, make_problem
 from fixtures.options import SETTINGS
 from fixtures.quantization import Scheme
+from tests.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WHY_NOT = {scheme.name: scheme.unavailable("cpu") for scheme in quantization.schemes().values()}
@@ -187,7 +187,7 @@ def test_collecting_loads_no_torch(tmp_path: Path) -> None:
         *(sys.executable, "-m", "pytest", "perf/test_linear.py", "--collect-only", "-q", "-s", "--device", "cpu"),
         *("--all-cases", "-p", "no:cacheprovider", "-p", "loaded_libraries"),
     ]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = finding(tmp_path)
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     found = re.findall(r"::test_linear\[(\S+)\]", done.stdout)
     assert found == selected(rows(), all_cases=True), done.stdout + done.stderr
@@ -295,7 +295,7 @@ def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
             *("-p", "no:cacheprovider", "-p", "planted_linear_faults"),
         ],
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=finding(tmp_path),
         capture_output=True,
         text=True,
         check=False,

@@ -21,6 +21,7 @@ from perfgate.clocks import WallClock
 from fixtures import attention, devices, model_store, models, quantization
 from fixtures.generation import encode, generate
 from fixtures.models import ModelError, ModelPool, load, source
+from tests.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -154,8 +155,9 @@ class TestHub:
         program = "from fixtures.models import source; source('owner/model').folder(print)"
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("HF_HOME", str(tmp_path))
-        monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'perf'}")
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        environment = finding(REPOSITORY, REPOSITORY / "perf")
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert done.stdout == "looking for owner/model in the hub's local cache and on the hub\n"
         last = done.stderr.strip().splitlines()[-1]

@@ -17,6 +17,8 @@ import pytest
 from perfgate import overlay, sides
 from perfgate.overlay import MARKER, SideError, parse
 
+from tests.subprocesses import finding
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus is not for Windows")
 
 
@@ -138,7 +140,7 @@ class TestOverlay:
         perf = str(Path(overlay.__file__).parents[1])
         process = subprocess.Popen(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONPATH": perf},
+            env=finding(perf),
             stdout=subprocess.PIPE,
             text=True,
         )

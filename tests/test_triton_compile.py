@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.subprocesses import finding
 from tests.triton_compiled import CASES, SHARED_MEMORY_KIB, Case, Compiled
 from tests.triton_interpreted import NO_TRITON
 
@@ -40,10 +40,9 @@ def table(all_compiled: list[Compiled]) -> list[str]:
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Compiled]:
     """What the compiler told, by case; printed as a table."""
     pytest.importorskip("triton", reason=NO_TRITON)
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "perf")]),
-        "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),  # so that all is compiled now
-    }
+    cache = tmp_path_factory.mktemp("triton")  # so that all is compiled now
+    environment = finding(ROOT, ROOT / "perf", TRITON_CACHE_DIR=str(cache))
+    environment.pop("TRITON_INTERPRET", None)
     run = subprocess.run(
         [sys.executable, "-m", "tests.triton_compiled"], cwd=ROOT, env=environment, capture_output=True, text=True
     )

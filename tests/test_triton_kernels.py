@@ -6,7 +6,6 @@ GPU (test_triton_gpu.py), never here.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from fixtures.attention.fa1_triton import fa1_triton_forward
 from fixtures.attention.fa2_triton import fa2_triton_forward
 from fixtures.attention.problems import Shape, make_inputs, prepared_call, require_close, require_invariants
 from tests.attention_problems import Problem, continued, problems, require_float64
+from tests.subprocesses import finding
 from tests.triton_interpreted import NO_TRITON, interpreted, nan_in_fresh_memory
 
 FORWARDS = {"fa1-triton": fa1_triton_forward, "fa2-triton": fa2_triton_forward}
@@ -261,7 +261,7 @@ def test_their_modules_import_neither_torch_nor_triton() -> None:
         "import sys, fixtures.attention.fa1_triton, fixtures.attention.fa2_triton;"
         "print([name for name in ('torch', 'triton') if name in sys.modules])"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "perf")])}
+    environment = finding(ROOT, ROOT / "perf")
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 

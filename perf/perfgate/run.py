@@ -19,6 +19,7 @@ from perfgate.fingerprint import Fingerprint, code_digest
 from perfgate.health import BUSY_LOAD, Health
 from perfgate.measure import Instruments
 from perfgate.options import Settings
+from perfgate.outcomes import Lines
 from perfgate.record import SCHEMA, Record
 from perfgate.report import Section, duration, history, output
 from perfgate.report import session as report
@@ -111,7 +112,8 @@ class Run:
     def instruments(self) -> Instruments:
         if self._instruments is None:
             device = accelerator.of(self.device)
-            watch = Watch() if device is None else Watch(lambda: device.devices)
+            say = Lines(self.config, "perfgate").say
+            watch = Watch() if device is None else Watch(lambda: device.devices, say=say)
             no_meter = memory.why_none(self.device)
             self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch)
         return self._instruments

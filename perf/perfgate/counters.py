@@ -85,8 +85,8 @@ def _cpu_flash_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: An
 
 @register_flops("aten::_efficient_attention_forward")
 def _efficient_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """The same for the inner efficient kernel, whose tensors are (batch, seqlen, heads, head_dim): torch's counter takes
-    the lengths for heads there, and raises where they differ, as for a chunk.
+    """The same for the inner efficient kernel, whose tensors are (batch, seqlen, heads, head_dim): torch's counter
+    takes the lengths for heads there, and raises where they differ, as for a chunk.
 
     Source: torch 2.13, torch/nn/attention/bias.py (CausalBias._dispatch), torch/utils/flop_counter.py.
     """

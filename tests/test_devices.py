@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -13,11 +11,10 @@ MATMUL = torch.backends.cuda.matmul
 
 
 @pytest.fixture
-def reduced() -> Iterator[None]:
+def reduced() -> None:
     """torch's default: parts of a sum may be rounded to 16 bit."""
     MATMUL.allow_bf16_reduced_precision_reduction = True
     MATMUL.allow_fp16_reduced_precision_reduction = True
-    yield
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])

@@ -105,10 +105,11 @@ def chosen_rows(config: pytest.Config, default: tuple[tuple[str, str], ...]) -> 
     return [(*pair, pair in wanted) for pair in sorted(every, key=lambda pair: order.index(pair[0]))]
 
 
-def unavailable(scheme: str, name: str, device: str) -> str | None:
-    """Why this machine cannot run a combination, or None."""
-    chosen = quantization.scheme(scheme)
-    return chosen.unavailable(device) or attention.backend(name).unavailable(device, dtype=chosen.short_dtype(device))
+def unavailable(scheme: str, name: str, device: str, batch_size: int = 1) -> str | None:
+    """Why this machine cannot run a combination, or None. A batch of several prompts is padded to the longest."""
+    chosen, backend = quantization.scheme(scheme), attention.backend(name)
+    reason = chosen.unavailable(device)
+    return reason or backend.unavailable(device, dtype=chosen.short_dtype(device), padded=batch_size > 1)
 
 
 def generation_rows(config: pytest.Config) -> Iterator[Row]:
@@ -130,7 +131,7 @@ def generation_rows(config: pytest.Config) -> Iterator[Row]:
             ),
             quick=(scheme, name) in quick,
             selected=selected,
-            unavailable=unavailable(scheme, name, device),
+            unavailable=unavailable(scheme, name, device, suite.batch_size),
             expected_s=EXPECTED_S[quantization.scheme(scheme).family],
         )
 

@@ -3,12 +3,12 @@
 import gc
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from fixtures.checkpoint import Folder
 from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
@@ -18,6 +18,32 @@ from tests.evidence import (  # noqa: F401  # hooks: they are here to be found
 )
 
 pytest_plugins = ["pytester"]
+
+OPTIONAL = (
+    *("accelerate", "axe_playwright_python", "bitsandbytes", "cmarkgfm", "gguf", "hypothesis", "optimum", "PIL"),
+    *("platformdirs", "playwright", "pynvml", "triton", "yaml", "zizmor"),
+)
+"""What a GPU machine may lack. A module of tests that needs one of them is skipped there, with this reason, and the
+collection of the others goes on."""
+
+
+class Tests(pytest.Module):
+    """A module of tests, perhaps with an import that cannot be done here."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as wrong:
+            missing = getattr(wrong.__cause__, "name", None) or ""
+            name = missing.partition(".")[0]
+            if isinstance(wrong.__cause__, ModuleNotFoundError) and name in OPTIONAL:
+                pytest.skip(f"needs {name}, which is not installed: pip install -e '.[test]'", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Tests:
+    return Tests.from_parent(parent, path=module_path)
+
 
 os.environ.pop("GITHUB_STEP_SUMMARY", None)  # on CI the inner runs' reports belong nowhere
 
@@ -134,7 +160,7 @@ def no_collections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, no_collections: None) -> Project:
-    monkeypatch.setenv("PYTHONPATH", str(PERF))
+    monkeypatch.setenv("PYTHONPATH", str(PERF), prepend=os.pathsep)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the same whatever else is installed
     monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin,perfgate.plugin")
     monkeypatch.setenv("COLUMNS", "120")
@@ -238,6 +264,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Tin
 
 # How far to search: HYPOTHESIS_PROFILE=thorough for a nightly run. The quick one draws the same examples every time, so
 # that one commit has one verdict; there is no deadline, because the first example of a test also pays for imports.
-settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
-settings.register_profile("thorough", max_examples=3000, deadline=None, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+if find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
+    settings.register_profile("thorough", max_examples=3000, deadline=None, print_blob=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -6,7 +6,6 @@ Every test runs real processes of pytest in the project's folder.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -21,7 +20,10 @@ import psutil
 import pytest
 from perfgate.baselines.store import load
 
+from tests.support.subprocesses import finding
+
 PERF = Path(__file__).resolve().parents[2] / "perf"
+
 
 BENCHMARK = """
 import time
@@ -76,7 +78,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "250"}
+        return finding(PERF, PYTEST_ADDOPTS="", COLUMNS="250")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from perfgate.lockstep.environments import Side
 from perfgate.lockstep.worker_client import Worker, WorkerError
 
 from tests.support import interruptible
+from tests.support.subprocesses import finding
 
 fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
 PERF = Path(__file__).resolve().parents[2] / "perf"
@@ -115,7 +115,7 @@ class Spin:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
+        return finding(PERF, PYTEST_ADDOPTS="", COLUMNS="200")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from fixtures.attention import Backend, problems
 from fixtures.attention.problems import AttentionWrongError, References, Shape, make_inputs, prepared_call
 from fixtures.peaks import PEAKS, peak_of
 from fixtures.reference import attention_reference, relative_error
+from tests.support.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = Shape(batch_size=2, num_heads=4, num_kv_heads=2, seqlen_q=300, seqlen_k=300, head_dim=16, causal=True)
@@ -270,7 +270,7 @@ def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
             *("-p", "no:cacheprovider", "-p", "planted_attention_faults"),
         ],
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=finding(tmp_path),
         capture_output=True,
         text=True,
         check=False,

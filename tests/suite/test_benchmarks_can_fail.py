@@ -7,7 +7,6 @@ shows that a broken row leaves its neighbours alone.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.subprocesses import finding
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+
 PROMPTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly.", "Spell it.")
 TESTS_FAILED = 1
 
@@ -175,7 +177,7 @@ def experiment(tiny: Any, tmp_path: Path) -> Experiment:
         done = subprocess.run(
             command,
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            env=finding(tmp_path),
             capture_output=True,
             text=True,
             check=False,

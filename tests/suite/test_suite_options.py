@@ -20,6 +20,7 @@ from perfgate.plugin.session import RUN
 
 from fixtures import attention, options, quantization
 from fixtures.options import SETTINGS, SuiteSettings
+from tests.support.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IDS = (
@@ -66,7 +67,7 @@ def test_default_rows_are_the_experiments_and_loading_them_loads_no_torch(tmp_pa
         "    heavy = ('torch', 'transformers', 'bitsandbytes', 'numpy', 'scipy', 'huggingface_hub')\n"
         "    print('loaded:', [name for name in heavy if name in sys.modules])\n"
     )
-    rows, output = collected("-s", "-p", "loaded_libraries", PYTHONPATH=str(tmp_path))
+    rows, output = collected("-s", "-p", "loaded_libraries", **finding(tmp_path))
     assert rows == {"generation": IDS, "generation_long": LONG_IDS}
     assert "loaded: []\n" in output
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from hypothesis import strategies as st
 from perfgate.measure.clocks import WallClock
 from torch import Tensor
 
@@ -17,6 +16,9 @@ from fixtures.attention.loops import Forward
 from fixtures.generation import batches, encode, generate_with_logits
 from fixtures.models import Loaded
 from fixtures.reference import attention_reference
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 EPS32 = torch.finfo(torch.float32).eps
 TEXTS = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly, and say why.")
@@ -78,27 +80,27 @@ class Problem:
         return query, key, value, key_mask.to(device)
 
 
-DRAWN: dict[str, st.SearchStrategy[Any]] = {
-    "batch_size": st.integers(1, 3),
-    "num_kv_heads": st.integers(1, 3),
-    "group": st.integers(1, 4),
-    "seqlen_q": st.integers(1, 24),
-    "seqlen_k": st.integers(1, 24),
-    "head_dim": st.sampled_from([1, 3, 16, 64]),
-    "causal": st.booleans(),
-    "padding": st.sampled_from(["none", "left", "right", "scattered", "all"]),
-    "block_q": st.integers(1, 25),
-    "block_k": st.integers(1, 25),
-    "magnitude": st.sampled_from([0.1, 1.0, 10.0]),
-    "dtype": st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
-    "seed": st.integers(0, 2**32),
-    "layout": st.sampled_from(["heads", "rows", "slices", "columns"]),
-}
+def problems(**drawn: SearchStrategy[Any]) -> SearchStrategy[Problem]:
+    """Problems of every kind, with ``drawn`` in place of fields drawn here."""
+    from hypothesis import strategies as st  # here, so that the tests on a GPU need no hypothesis
 
-
-def problems(**drawn: st.SearchStrategy[Any]) -> st.SearchStrategy[Problem]:
-    """Problems of every kind, with ``drawn`` in place of fields of ``DRAWN``."""
-    return st.builds(Problem, **DRAWN | drawn)
+    every: dict[str, SearchStrategy[Any]] = {
+        "batch_size": st.integers(1, 3),
+        "num_kv_heads": st.integers(1, 3),
+        "group": st.integers(1, 4),
+        "seqlen_q": st.integers(1, 24),
+        "seqlen_k": st.integers(1, 24),
+        "head_dim": st.sampled_from([1, 3, 16, 64]),
+        "causal": st.booleans(),
+        "padding": st.sampled_from(["none", "left", "right", "scattered", "all"]),
+        "block_q": st.integers(1, 25),
+        "block_k": st.integers(1, 25),
+        "magnitude": st.sampled_from([0.1, 1.0, 10.0]),
+        "dtype": st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+        "seed": st.integers(0, 2**32),
+        "layout": st.sampled_from(["heads", "rows", "slices", "columns"]),
+    }
+    return st.builds(Problem, **every | drawn)
 
 
 def tolerances(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.subprocesses import finding
+
 SHA256 = {
     "1.0.9": "7c7e29ce25c6135f7291d39d8ce96481b6de0dc14e85eae73d1e5b6258d43ed9",
     "2.8.3.post2": "d0f9f0b08a986cdeadbffcf5ec8b3a8f514366c68ad1853d3ab061bc83cc340b",
@@ -75,7 +77,7 @@ def download(version: str, folder: Path) -> Path:
         sys.executable,
         *("download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--use-pep517"),
         *("--requirement", str(hashed(version, folder)), "--dest", str(folder)),
-        PYTHONPATH=str(backend.parent),
+        **finding(backend.parent),
     )
     assert "DO NOT MATCH THE HASHES" not in done.stderr, done.stderr
     if done.returncode:

@@ -8,10 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-L2_UNKNOWN_BYTES = 256 << 20
-"""What is overwritten to empty the cache of a device that does not tell its size: more than any had in 2026.
+FLUSH_BYTES = 256 << 20
+"""At least this much is overwritten to empty a device's cache: more than any cache held in 2026.
 
 Source: triton.testing.do_bench, which always writes 256 MB."""
+FLUSH_CACHES = 2
+"""And at least as much as so many caches hold: one size alone leaves old lines in a cache that does not replace
+strictly the oldest. Chosen, not measured."""
+FLUSH_SHARE = 8
+"""But at most this part (an eighth) of the memory that is free, so that flushing is not what runs out of it."""
 
 
 class Event(Protocol):
@@ -104,13 +109,15 @@ class TorchAccelerator:
 
     def flush(self) -> None:
         if self._buffer is None:
-            self._buffer = self._torch.empty(self.l2_bytes(), dtype=self._torch.uint8, device=self.device)
+            self._buffer = self._torch.empty(self.flush_bytes(), dtype=self._torch.uint8, device=self.device)
         self._buffer.zero_()
 
-    def l2_bytes(self) -> int:
-        """The size of the device's last cache."""
+    def flush_bytes(self) -> int:
+        """How much is overwritten to empty the device's last cache; never less than the cache holds, where it tells."""
         properties = self._torch.get_device_module(self._torch.device(self.device)).get_device_properties(self.device)
-        return int(getattr(properties, "L2_cache_size", 0)) or L2_UNKNOWN_BYTES
+        cache = int(getattr(properties, "L2_cache_size", 0))
+        free, _ = self._accelerator.get_memory_info(self.device)
+        return max(min(max(FLUSH_CACHES * cache, FLUSH_BYTES), free // FLUSH_SHARE), cache, 1)
 
     def clear(self) -> None:
         self._accelerator.empty_cache()

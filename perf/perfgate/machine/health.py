@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -43,6 +43,12 @@ THROTTLED = {
 }
 """Counters of the time spent throttled: they also tell what passed between two readings. Source: nvml.h,
 nvmlPerfPolicyType_t."""
+AT_THE_TOP = ("voltage limit",)
+"""Of these, what may also count while a device runs as fast as it ever does: at the top of its range the voltage allows
+no higher clock, which slows nothing that was measured."""
+TOP_SHARE = 0.98
+"""A device is at the top of its range from this share of the highest SM clock that was seen on it: a difference well
+below the 5% that a comparison is to find."""
 
 
 class DeviceLostError(RuntimeError):
@@ -133,15 +139,44 @@ def read(*devices: str) -> Health:
     )
 
 
-def throttled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
-    """What slowed a device between two readings, or slows it at the second."""
-    between = {cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)}
-    return sorted(between | {*after.throttle_reasons})
+@dataclass(frozen=True)
+class Usual:
+    """What is usual for one device. ``top_hz``: the highest SM clock seen on it; ``counting``: causes whose counters
+    ran while nothing was asked of it."""
+
+    top_hz: int | None = None
+    counting: frozenset[str] = frozenset()
+
+    def higher(self, now: DeviceHealth) -> Usual:
+        """The same after another reading."""
+        return replace(self, top_hz=max(self.top_hz or 0, now.sm_clock_hz or 0) or None)
+
+    def harmless(self, now: DeviceHealth) -> frozenset[str]:
+        """The causes whose counters say nothing at the clock of this reading; none where it tells no clock."""
+        if now.sm_clock_hz is None or now.sm_clock_hz < TOP_SHARE * (self.top_hz or 0):
+            return frozenset()
+        return self.counting | {*AT_THE_TOP}
 
 
-def spoiled(before: DeviceHealth, after: DeviceHealth) -> list[str]:
+UNKNOWN = Usual()
+
+
+def counted(before: DeviceHealth, after: DeviceHealth) -> frozenset[str]:
+    """The causes whose counters ran between two readings."""
+    return frozenset(
+        cause for cause, total in after.throttled_s.items() if total > before.throttled_s.get(cause, total)
+    )
+
+
+def throttled(before: DeviceHealth, after: DeviceHealth, usual: Usual = UNKNOWN) -> list[str]:
+    """What slowed a device between two readings, or slows it at the second. A counter that may run on a sound device
+    (:meth:`Usual.harmless`) is no slowing while the clock is as high as it ever was."""
+    return sorted((counted(before, after) - usual.harmless(after)) | {*after.throttle_reasons})
+
+
+def spoiled(before: DeviceHealth, after: DeviceHealth, usual: Usual = UNKNOWN) -> list[str]:
     """Why what ran on a device between two readings cannot be trusted; empty where nothing is known against it."""
-    slowed = throttled(before, after)
+    slowed = throttled(before, after, usual)
     found = [f"the device was throttled ({', '.join(slowed)})"] if slowed else []
     strangers = {one.pid: one for one in (*before.strangers, *after.strangers)}
     if strangers:

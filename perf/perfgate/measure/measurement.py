@@ -210,7 +210,7 @@ class Measure:
         if accelerator is not None:
             accelerator.find_devices()
         if not self._replay.disabled:
-            self.instruments.watch.start()
+            self.instruments.watch.start(self._budget_s)
 
     @property
     def _rounds(self) -> Rounds:
@@ -265,7 +265,7 @@ class Measure:
         if found is not None:
             self.record.provenance["device_health"] = found
         self.record.doubts = watch.doubts
-        self.record.notes += [f"{name}: health not read: {why}" for name, why in watch.unread.items()]
+        self.record.notes += watch.notes
 
     def _fill(
         self,

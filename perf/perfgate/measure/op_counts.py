@@ -83,6 +83,18 @@ def _cpu_flash_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: An
     return int(2 * batch * heads * seqlen_q * seqlen_k * (head_dim + head_dim_v))
 
 
+@register_flops("aten::_efficient_attention_forward")
+def _efficient_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """The same for the inner efficient kernel, whose tensors are (batch, seqlen, heads, head_dim): torch's counter
+    takes the lengths for heads there, and raises where they differ, as for a chunk.
+
+    Source: torch 2.13, torch/nn/attention/bias.py (CausalBias._dispatch), torch/utils/flop_counter.py.
+    """
+    batch, seqlen_q, heads, head_dim = query
+    seqlen_k, head_dim_v = key[1], value[-1]
+    return int(2 * batch * heads * seqlen_q * seqlen_k * (head_dim + head_dim_v))
+
+
 def count(call: Callable[[], T]) -> tuple[T, Counts | None]:
     """Run ``call`` once and count its work; the counts are None where torch is not loaded."""
     noted: Counter[str] = Counter()

@@ -43,6 +43,11 @@ class Timed:
             for name, value in samples(result).items():
                 self.extra.setdefault(name, []).append(value)
 
+    def drop(self, rounds: int) -> None:
+        """Forget the last ``rounds``, each of which gave one sample of every kind."""
+        for values in (self.times, *self.extra.values()):
+            del values[len(values) - rounds :]
+
 
 @dataclass(frozen=True)
 class Rounds:
@@ -79,14 +84,24 @@ class Rounds:
         return calls
 
     def until_precise(self, call: Callable[[], Any], calls: int, samples: Samples | None) -> Timed:
-        """Rounds until the median's interval is narrow enough or the budget ends, but at least two."""
+        """Rounds until the median's interval is narrow enough or the budget ends, but at least two. Reading a device's
+        health is part of the budget; no round counts before the reading that follows it."""
         found = Timed()
         spent = 0.0
         next_look = MIN_ROUNDS
+        unread, unread_s = 0, 0.0  # the rounds since the last reading, and what they cost
         while True:
-            one = self.kept(call, calls)
+            one = self.timer.time(call, calls)
             found.take(one.result, one.seconds / calls, samples)
             spent += one.spent_s
+            unread, unread_s = unread + 1, unread_s + one.spent_s
+            if len(found.times) >= next_look or spent >= self.budget_s or self.watch.due():
+                read_s = self.watch.read_s
+                if not self.watch.sound(unread):
+                    found.drop(unread)
+                    spent -= unread_s  # the watch bounds what is discarded
+                spent += self.watch.read_s - read_s
+                unread, unread_s = 0, 0.0
             if len(found.times) >= next_look:
                 estimate = median_interval(found.times)
                 if estimate is not None and estimate.relative_half_width <= self.precision:

@@ -24,6 +24,7 @@ from perfgate.plugin import options
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.device_recovery import Takeover
 from perfgate.plugin.options import Settings
+from perfgate.plugin.terminal_lines import Lines
 from perfgate.records.case import slug
 from perfgate.records.fingerprint import Fingerprint, code_digest
 from perfgate.records.record import SCHEMA, Record
@@ -116,7 +117,8 @@ class Run:
     def instruments(self) -> Instruments:
         if self._instruments is None:
             device = accelerator.of(self.device)
-            watch = Watch() if device is None else Watch(lambda: device.devices)
+            say = Lines(self.config, "perfgate").say
+            watch = Watch() if device is None else Watch(lambda: device.devices, say=say)
             no_meter = memory.why_none(self.device)
             self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch)
         return self._instruments

@@ -75,7 +75,7 @@ class WorkerMeasure(Measure):
     ) -> Any:
         """As ``Measure.__call__``; where there are inputs, the first is the one that is timed."""
         self._begin(budget_s, timing)
-        self.instruments.watch.start()
+        self.instruments.watch.start(self._budget_s)
         fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
         _pin()
         first = () if inputs is None else (inputs[0],)

@@ -17,6 +17,8 @@ import pytest
 from perfgate.lockstep import environments, overlay
 from perfgate.lockstep.overlay import MARKER, SideError, parse
 
+from tests.support.subprocesses import finding
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus is not for Windows")
 
 
@@ -138,7 +140,7 @@ class TestOverlay:
         perf = str(Path(overlay.__file__).parents[2])
         process = subprocess.Popen(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONPATH": perf},
+            env=finding(perf),
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from perfgate.machine import accelerator
-from perfgate.machine.accelerator import L2_UNKNOWN_BYTES, Memory, TorchAccelerator
+from perfgate.machine.accelerator import FLUSH_BYTES, Memory, TorchAccelerator
 
 GIB = 2**30
 
@@ -22,13 +22,14 @@ class Torch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.allocated = {"cuda:0": 10, "cuda:1": 20, "cuda:2": 0}
+        self.free = 3 * GIB
         self.properties = SimpleNamespace(L2_cache_size=50 << 20)
         answers = {
             "device_count": lambda: 3,
             "memory_allocated": self.allocated.__getitem__,
             "max_memory_allocated": lambda device: 40,
             "max_memory_reserved": lambda device: 60,
-            "get_memory_info": lambda device: (3 * GIB, 8 * GIB),
+            "get_memory_info": lambda device: (self.free, 8 * GIB),
             "reset_peak_memory_stats": lambda device: None,
             "synchronize": lambda device: None,
             "set_device_index": lambda index: None,
@@ -81,12 +82,13 @@ class TestTorch:
         names = ("cuda:0", "cuda:1")
         assert fake.asked == [("empty_cache",), *(("reset_peak_memory_stats", name) for name in names)]
 
-    def test_flush_overwrites_as_much_as_the_cache_holds(self, fake: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_flush_overwrites_all_that_it_should(self, fake: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
         made: list[torch.Tensor] = []
         empty = torch.empty
 
         def on_the_cpu(size: int, *, dtype: torch.dtype, device: str) -> torch.Tensor:
-            assert device == "cuda:0"
+            assert (device, size) == ("cuda:0", FLUSH_BYTES)
+            size >>= 10  # the test needs no such memory
             made.append(empty(size, dtype=dtype).fill_(1))
             return made[-1]
 
@@ -95,18 +97,32 @@ class TestTorch:
         for _ in range(2):
             device.flush()
         (buffer,) = made
-        assert buffer.nbytes == 50 << 20
         assert not buffer.any()
 
-    def test_a_device_that_does_not_tell_its_cache(self, fake: Torch) -> None:
-        fake.properties = SimpleNamespace()
-        assert TorchAccelerator("cuda:0").l2_bytes() == L2_UNKNOWN_BYTES
+    @pytest.mark.parametrize(
+        ("cache", "free", "flushed"),
+        [
+            (50 << 20, 60 * GIB, 256 << 20),  # an H100's: as triton's do_bench
+            (200 << 20, 60 * GIB, 400 << 20),  # twice a larger one's
+            (None, 60 * GIB, 256 << 20),  # a device that does not tell
+            (50 << 20, GIB, 128 << 20),  # an eighth of the little that is free
+            (50 << 20, GIB >> 3, 50 << 20),  # never less than the cache holds
+        ],
+    )
+    def test_how_much_is_flushed(self, fake: Torch, cache: int | None, free: int, flushed: int) -> None:
+        fake.free = free
+        fake.properties = SimpleNamespace() if cache is None else SimpleNamespace(L2_cache_size=cache)
+        assert TorchAccelerator("cuda:0").flush_bytes() == flushed
 
     def test_events(self, fake: Torch) -> None:
-        """Only the device's backend is missing: the arguments are understood."""
-        with pytest.raises(RuntimeError, match="cuda") as refused:
-            TorchAccelerator("cuda:0").event()
-        assert "argument" not in str(refused.value)
+        """The arguments are understood. A torch built for CUDA makes the event without a device, others refuse it."""
+        event = TorchAccelerator("cuda:0").event
+        if torch.backends.cuda.is_built():
+            assert isinstance(event(), torch.Event)
+        else:
+            with pytest.raises(RuntimeError, match="cuda") as refused:
+                event()
+            assert "argument" not in str(refused.value)
         assert {"record", "query", "elapsed_time"} <= set(dir(torch.Event))
 
 

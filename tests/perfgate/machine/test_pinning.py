@@ -13,6 +13,8 @@ import pytest
 import torch
 from perfgate.machine import pinning
 
+from tests.support.subprocesses import finding
+
 glibc_only = pytest.mark.skipif(
     sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's"
 )
@@ -42,7 +44,7 @@ print(heap() - before >= 64 << 20)
     ("how", "said"), [("pinned", ["mallopt", "True", "True"]), ("loose", ["off", "False", "False"])]
 )
 def test_large_blocks_come_from_the_heap_and_stay_there_only_when_pinned(how: str, said: list[str]) -> None:
-    environ = os.environ | {"PYTHONPATH": str(Path(perfgate.__file__).parents[1]), "PYTHONMALLOC": "malloc"}
+    environ = finding(Path(perfgate.__file__).parents[1], PYTHONMALLOC="malloc")
     program = [sys.executable, "-c", HEAP_GROWTH, how]
     done = subprocess.run(program, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.split() == said

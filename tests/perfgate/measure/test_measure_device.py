@@ -109,16 +109,16 @@ class TestRecord:
 
 class TestDoubts:
     def test_throttling_in_the_middle_costs_a_round_and_no_doubt(self) -> None:
-        bench = Bench(chain([FINE, FINE, HOT, HOT], repeat(FINE)))
+        bench = Bench(chain([FINE, HOT, HOT], repeat(FINE)))
         bench.measure(bench.fn)
-        assert bench.record.provenance["device_health"]["discarded_rounds"] == 1
+        assert bench.record.provenance["device_health"]["discarded_rounds"] == 6  # they share a reading
         assert bench.record.doubts == []
 
     @pytest.mark.parametrize(
         ("readings", "said"),
         [
             (repeat(HOT), "the device was throttled (power cap)"),
-            (chain([FINE] * 3, repeat(SHARED)), "other processes used the device: 77 (train.py)"),
+            (chain([FINE], repeat(SHARED)), "other processes used the device: 77 (train.py)"),
         ],
     )
     def test_what_stays_makes_the_case_inconclusive(self, readings: Iterator[DeviceHealth], said: str) -> None:
@@ -141,7 +141,7 @@ class TestDoubts:
 
     def test_a_lost_device_fails_the_case(self) -> None:
         def lost() -> Iterator[DeviceHealth]:
-            yield from (FINE, FINE)
+            yield FINE
             raise DeviceLostError("the driver has lost the device")
 
         bench = Bench(lost())

@@ -1,7 +1,6 @@
 """Memory meters: they see what was allocated, repeat themselves, and a broken one is found out."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from perfgate.measure import memory
 from perfgate.measure.memory import BALLAST_BYTES, AllocatorMeter, FakeMeter, HeapMeter, MeterError
 
 from tests.support.fake_accelerator import FakeAccelerator
+from tests.support.subprocesses import finding
 
 needs_memray = pytest.mark.skipif(sys.platform == "win32", reason="memray has no Windows build")
 MIB = 2**20
@@ -47,7 +47,7 @@ class TestHeapMeter:
 
     def test_repeats_to_the_byte(self) -> None:
         """In a process of its own: threads and finalizers that other tests left behind allocate when they like."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = finding(*sys.path)
         done = subprocess.run([sys.executable, "-c", REPEATED], env=environment, capture_output=True, check=True)
         peaks = done.stdout.split()
         assert len(peaks) == 3

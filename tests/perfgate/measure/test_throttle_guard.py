@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 
 import pytest
 from perfgate.machine.health import DeviceHealth, DeviceLostError, Process, UnreadError
 from perfgate.measure.rounds import Rounds
-from perfgate.measure.throttle_guard import COOL_S, WAIT_S, Watch
+from perfgate.measure.throttle_guard import COOL_S, REST_S, SESSION_WAIT_S, WAIT_S, Watch
 from perfgate.measure.timers import WallTimer
 
 from tests.support.fake_accelerator import FakeAccelerator, FakeWallClock, Kernel
@@ -22,13 +22,23 @@ SHARED = replace(FINE, strangers=(Process(77, "train.py"),))
 class Bench:
     """A device whose health goes through ``readings``, and rounds of a kernel on it."""
 
-    def __init__(self, readings: Iterable[DeviceHealth]) -> None:
+    def __init__(
+        self, readings: Iterable[DeviceHealth], kernel_s: float = 1.0, budget_s: float = WAIT_S, read_s: float = 0.0
+    ) -> None:
         self.device = FakeAccelerator()
         self._readings = iter(readings)
-        self.watch = Watch(lambda: self.device.devices, lambda name: next(self._readings), self.device.sleep)
-        self.watch.start()
-        self.kernel = Kernel(self.device, 1.0)
+        self._read_s = read_s
+        self.said: list[str] = []
+        self.watch = Watch(
+            lambda: self.device.devices, self._read, self.device.sleep, FakeWallClock(self.device), self.said.append
+        )
+        self.watch.start(budget_s)
+        self.kernel = Kernel(self.device, kernel_s)
         self.rounds = Rounds(WallTimer(FakeWallClock(self.device)), self.watch, budget_s=6.0, precision=0.01)
+
+    def _read(self, name: str) -> DeviceHealth:
+        self.device.host_s += self._read_s
+        return next(self._readings)
 
     def run(self) -> list[float]:
         return self.rounds.until_precise(self.kernel, 1, None).times
@@ -55,7 +65,9 @@ def test_a_round_throttled_in_the_middle_is_discarded_and_waited_out() -> None:
 
 
 def test_throttling_that_no_reading_saw_is_found_by_the_counters() -> None:
-    counted = [replace(FINE, throttled_s={"power cap": total}) for total in (5.0, 5.0, 5.1)]
+    counted = [
+        replace(FINE, throttled_s={"power cap": total}) for total in (5.0, 5.0, 5.0, 5.1)
+    ]  # first at rest, twice
     bench = Bench(chain(counted, repeat(counted[-1])))
     bench.run()
     assert (bench.watch.discarded, bench.watch.doubts) == (1, [])
@@ -65,6 +77,7 @@ def test_throttling_that_no_reading_saw_is_found_by_the_counters() -> None:
 def test_throttling_that_does_not_end_is_waited_for_within_a_bound_and_doubted(seen: str) -> None:
     def growing() -> Iterator[DeviceHealth]:
         total = 0.0
+        yield from [replace(FINE, throttled_s={"heat": total})] * 2  # at rest
         while True:
             total += 0.1
             yield replace(FINE, throttled_s={"heat": total})
@@ -133,3 +146,93 @@ def test_of_several_devices_the_doubt_names_its_own() -> None:
     watch.start()
     watch.look()
     assert watch.doubts == ["cuda:1: other processes used the device: 77 (train.py)"]
+
+
+def voltage(total_s: float, clock_hz: int = 1_980_000_000) -> DeviceHealth:
+    """A reading with that much time at the voltage limit."""
+    return DeviceHealth(sm_clock_hz=clock_hz, throttled_s={"voltage limit": total_s, "power cap": 0.0})
+
+
+class TestVoltageLimit:
+    """At the top of a card's range its voltage always limits the clock: that alone slows nothing."""
+
+    def test_at_the_highest_clock_is_a_note(self) -> None:
+        bench = Bench(voltage(total) for total in chain([0.0, 0.0], count(0.1, 0.1)))
+        assert len(bench.run()) == bench.kernel.done == 6
+        assert (bench.watch.discarded, bench.watch.doubts, bench.device.slept) == (0, [], [REST_S])
+        assert bench.watch.notes == [
+            "the counter for 'voltage limit' ran while the SM clock was at the top of its range"
+        ]
+
+    def test_at_a_lower_clock_than_was_seen_is_throttling(self) -> None:
+        """The top is remembered from one case to the next."""
+        bench = Bench(chain([voltage(0.0)] * 2, (voltage(total, 1_755_000_000) for total in count(0.1, 0.1))))
+        bench.run()
+        assert bench.watch.doubts == ["the device was throttled (voltage limit)"]
+        bench.watch.start()
+        bench.run()
+        assert bench.watch.doubts == ["the device was throttled (voltage limit)"]
+
+    def test_where_no_clock_is_told_it_is_throttling(self) -> None:
+        bench = Bench(replace(voltage(total), sm_clock_hz=None) for total in count(0.0, 0.1))
+        bench.run()
+        assert bench.watch.doubts == ["the device was throttled (voltage limit)"]
+
+    def test_another_cause_is_throttling_at_any_clock(self) -> None:
+        readings = (replace(voltage(0.0), throttled_s={"heat": total}) for total in chain([0.0, 0.0], count(0.1, 0.1)))
+        bench = Bench(readings)
+        bench.run()
+        assert bench.watch.doubts == ["the device was throttled (heat)"]
+
+
+def test_a_counter_that_runs_while_nothing_runs_is_no_throttling_at_the_top() -> None:
+    bench = Bench(replace(FINE, throttled_s={"power cap": total}) for total in count(0.0, 0.1))
+    assert len(bench.run()) == bench.kernel.done == 6
+    assert bench.watch.doubts == []
+    assert bench.watch.notes == ["the counter for 'power cap' ran while the SM clock was at the top of its range"]
+
+
+def test_waiting_is_bounded_by_the_cases_own_budget_and_said() -> None:
+    bench = Bench(repeat(HOT), budget_s=2.0)
+    bench.run()
+    assert bench.watch.waited_s == 2.0
+    assert bench.said == ["a device is throttled: waiting for at most 2 s until it is not"]
+
+
+def test_waiting_is_bounded_over_a_session() -> None:
+    bench = Bench(repeat(HOT))
+    for _ in range(20):
+        bench.watch.start()
+    assert bench.watch.session_waited_s == sum(bench.device.slept) == SESSION_WAIT_S
+    assert bench.said[-1] == "devices were throttled for 300 s in all: from now on nothing waits for them"
+    assert len(bench.run()) == 6
+    assert bench.watch.doubts
+
+
+class TestShortRounds:
+    """Rounds far below the time between two readings share one."""
+
+    def test_readings_are_few_and_part_of_the_budget(self) -> None:
+        bench = Bench(repeat(FINE), kernel_s=1e-3, read_s=2e-3)
+        rounds = replace(bench.rounds, budget_s=1.0, precision=-1.0)
+        start = bench.device.now()
+        found = rounds.until_precise(bench.kernel, 1, None)
+        took = bench.device.now() - start
+        assert found.stopped_by == "budget"
+        assert took == pytest.approx(1.0, abs=0.01)
+        assert bench.watch.readings < 45
+        written = bench.watch.found()
+        assert written is not None
+        assert written["readings"] == bench.watch.readings
+        assert written["read_s"] == pytest.approx(2e-3 * bench.watch.readings)
+
+    def test_all_rounds_before_a_bad_reading_go(self) -> None:
+        bench = Bench(chain([FINE, HOT], repeat(FINE)), kernel_s=1e-2)
+        samples: list[int] = []
+        found = bench.rounds.until_precise(
+            bench.kernel, 1, lambda result: {"number": samples.append(0) or float(len(samples))}
+        )
+        assert bench.watch.discarded == 5
+        assert found.extra["number"] == [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+        assert len(found.times) == 6
+        assert bench.watch.doubts == []

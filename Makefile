@@ -13,13 +13,19 @@ CASES_all = --all-cases
 OPTIONS = $(CASES_$(CASES)) $(if $(DEVICE),--device $(DEVICE)) $(if $(REPORT),--report-dir $(REPORT)) $(ARGS)
 # Where torch comes from, if not from pip's own index: the address that pytorch.org names for your machine.
 TORCH_INDEX ?=
+# The version set that is installed.
+CONSTRAINTS ?= constraints.txt
+# The second version set, what a CUDA image brings: an environment of its own, of the image's Python.
+IMAGE_PYTHON ?= python3.12
+IMAGE_VENV ?= .venv-image
+IMAGE_CONSTRAINTS = constraints-cuda-image.txt
 RUN = $(VENV)/bin/python -m
 STAMP = $(VENV)/.installed
 
 NODE_MODULES = $(VENV)/node_modules
 WORKFLOWS = .github/workflows
 
-.PHONY: perf test test-slow test-gpu lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
+.PHONY: perf test test-slow test-image test-gpu lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
 	comment propose
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
@@ -30,6 +36,13 @@ test: $(STAMP)  ## run the tests (slow ones: make test-slow)
 
 test-slow: $(STAMP)
 	$(RUN) pytest tests -m slow $(ARGS)
+
+test-image:  ## the tests and the quick benchmarks under the versions of a CUDA image; needs Python 3.12
+	@$(IMAGE_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { echo "test-image:" \
+	"$(IMAGE_PYTHON) is not Python 3.12, which $(IMAGE_CONSTRAINTS) needs;" \
+	"install it, or name yours: make test-image IMAGE_PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(MAKE) test perf PYTHON=$(IMAGE_PYTHON) VENV=$(IMAGE_VENV) CONSTRAINTS=$(IMAGE_CONSTRAINTS) \
+		CASES=quick REPORT=$(or $(REPORT),$(IMAGE_VENV)/perf-report)
 
 test-gpu: $(STAMP)  ## run the tests that need a GPU; fails where there is none
 	$(RUN) tests.gpu_evidence --tests-only
@@ -71,8 +84,8 @@ selftest: $(STAMP)  ## test the gate as a gate; ARGS="--hours 8"
 doctor: $(STAMP)
 	$(RUN) perfgate doctor $(OPTIONS)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(RUN) pip install --quiet --index-url $(TORCH_INDEX) $(shell grep '^torch==' constraints.txt))
-	$(RUN) pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
+	$(if $(TORCH_INDEX),$(RUN) pip install --quiet --index-url $(TORCH_INDEX) $(shell grep '^torch==' $(CONSTRAINTS)))
+	$(RUN) pip install --quiet --disable-pip-version-check -e '.[test]' -c $(CONSTRAINTS)
 	touch $(STAMP)

@@ -26,7 +26,12 @@ MANIFEST_BYTES = 64 << 10
 
 def write_parts(files: Sequence[Path], folder: Path, part_bytes: int, target: wheels.Target, commit: str) -> Manifest:
     """Write the parts ``folder/part1``, ``part2``, ... anew, each below ``part_bytes``; return their manifest."""
-    pieces = cut([(path.name, path.stat().st_size) for path in files], part_bytes - MANIFEST_BYTES)
+    sizes = [(path.name, path.stat().st_size) for path in files]
+    total = sum(size for _, size in sizes)
+    room = part_bytes - MANIFEST_BYTES
+    if room > 0:  # as few parts as that takes, and these of one size: a checkout travels beside each
+        room = -(-total // -(-total // room))
+    pieces = cut(sizes, room)
     listed = tuple(
         File(path.name, path.stat().st_size, sha256(path), tuple(its)) for path, its in zip(files, pieces, strict=True)
     )

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
-
-import pytest
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tests.gpu import EvidenceError
+
+if TYPE_CHECKING:
+    import pytest  # only there: it is also read where pytest is not installed yet
 
 PATHS = "gpu_paths"
 """The user property of a test's report that holds the paths."""
@@ -63,9 +64,12 @@ class Writer:
 
 
 def _why(report: pytest.TestReport) -> str:
-    """The last line of what was said."""
-    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-    return (said.strip().splitlines() or [""])[-1][:300]
+    """A skip's reason, or a failure's message."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])[:300]
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = report.longreprtext if crash is None else crash.message
+    return (said.strip().splitlines() or [""])[0][:300]
 
 
 @dataclass

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ GRACE = 0.15
 GRACE_S = 10.0
 RESERVE_S = 3.0
 """Kept of a stage's time for packing the results."""
+LEAST_S = 1.0
+"""Where a stage has less time left than this, no step is started."""
 PASSED, KILLED, INTERRUPTED, NOT_STARTED = "passed", "killed at its limit", "interrupted", "not started"
 
 Figures = Callable[[Path], Mapping[str, str]]
@@ -84,7 +87,7 @@ class Stage:
                     self._note(Ran(step.name, step.command, f"{NOT_STARTED}: {reason}", 0.0, step.limit_s))
                     continue
                 left = self.limit_s - RESERVE_S - (time.monotonic() - self._start)
-                if left <= 0:
+                if left < LEAST_S:
                     reason = f"the stage's {self.limit_s:g} s were used up"
                     self._note(Ran(step.name, step.command, f"{NOT_STARTED}: {reason}", 0.0, step.limit_s))
                     continue
@@ -217,7 +220,7 @@ def pack(folder: Path, target: Path, limit_bytes: int = FILE_MIB * MIB) -> list[
         data = _archive(contents)
         if len(data) <= limit_bytes or not contents:
             break
-        largest = max(contents, key=lambda name: len(contents[name]))
+        largest = max(contents, key=lambda name: len(zlib.compress(contents[name], 1)))
         del contents[largest]
         left_out.append(largest)
     replace(target, data)

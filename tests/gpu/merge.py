@@ -32,6 +32,13 @@ BASELINES = ROOT / "baselines"
 UNPACKED_BYTES = 512 << 20
 """More than any stage writes: an archive that unpacks to more is not one of ours."""
 REPORT = "report-"
+PROBE_FIELDS = {
+    "attention": ("name", "batch_size", "seqlen_q", "seqlen_k", "head_dim", "causal", "us", "tflops", "gbs"),
+    "linear": ("scheme", "in_features", "out_features", "num_tokens", "us", "tflops", "error", "within_bounds"),
+    "skipped": ("what", "why"),
+    "failed": ("what", "error"),
+}
+"""What the page reads of the probe's lines, by their kind."""
 COMMIT = re.compile(r"([0-9a-f]{7,64}(\+changes)?)|unknown")
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
@@ -72,6 +79,12 @@ class Brought:
                 break
             if not isinstance(one, dict) or not isinstance(one.get("kind"), str):
                 raise EvidenceError(f"stage{self.stage}.tgz, {PROBE}: not a line of the probe: {line[:80]!r}")
+            missing = [name for name in PROBE_FIELDS.get(one["kind"], ()) if name not in one]
+            if missing:
+                raise EvidenceError(
+                    f"stage{self.stage}.tgz, {PROBE}: a line of kind {one['kind']} without {', '.join(missing)}; "
+                    "results of another checkout? merge them with the one that measured"
+                )
             found.append(one)
         return found
 

@@ -188,7 +188,7 @@ def _gate(stages: Sequence[Brought]) -> list[str]:
         results = stage.report("compare")
         if results is not None and "gate" in results["sections"]:
             rows = [
-                (f"`{row['case']}`", row["verdict"], row.get("ratio"), row.get("low"), row.get("high"))
+                (f"`{row.get('case')}`", row.get("verdict"), row.get("ratio"), row.get("low"), row.get("high"))
                 for row in results["sections"]["gate"].get("rows", ())
             ]
             return table(("case", "verdict", "ratio", "from", "to"), rows)

@@ -94,7 +94,7 @@ def restore(files: Path, cache: Path) -> Path:
         write_weights(gguf, target)
         return versions
 
-    made = model_store.ensure(SMOLLM2, root=cache, fetch=fetch, convert=convert, say=lambda step: print(step))
+    made = model_store.ensure(SMOLLM2, root=cache, fetch=fetch, convert=convert, say=lambda step: None)
     wrong = differing(made, json.loads((files / HASHES).read_text(encoding="utf-8")))
     if wrong:
         shutil.rmtree(made)

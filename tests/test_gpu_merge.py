@@ -59,7 +59,7 @@ LINES = (
     },
 )
 TESTED = (
-    {"test": "t1", "when": "call", "outcome": "passed", "paths": ["flex"], "seconds": 1.0, "why": ""},
+    {"test": "t1", "when": "call", "outcome": "passed", "paths": ["flex", "renamed since"], "seconds": 1.0, "why": ""},
     {"test": "t2", "when": "call", "outcome": "failed", "paths": ["fa1-triton"], "seconds": 1.0, "why": "assert 1"},
     {"test": "t3", "when": "setup", "outcome": "skipped", "paths": ["flash-attn-2"], "seconds": 0.0, "why": "no nvcc"},
 )
@@ -194,7 +194,7 @@ def test_the_page_has_every_figure_and_every_failure(whole: Path) -> None:
     assert "| fa2-triton | 1 x 16384 x 16384, head_dim 128, causal | 6000 | 366 | 50 |  |" in text
     assert "- skipped: flash-attn-2 sq1024: flash-attn is not installed" in text
     assert "| nf4 | 4096 x 4096 | 16 | 40 | 13.4 | 0.093 | yes |" in text
-    assert "1 passed, 1 failed, 1 skipped. Proved: flex." in text
+    assert "1 passed, 1 failed, 1 skipped. Proved: flex, renamed since." in text
     assert "| bf16 + eager |" in text
     assert "shapes-llama-3.1-8b" in text
     assert page.SYNTHETIC in text

@@ -80,7 +80,8 @@ def test_a_step_may_save_what_it_has_before_it_is_killed(stage: Stage, tmp_path:
 
 def test_what_a_step_started_dies_with_it(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    inner = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    deaf = "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    inner = f"{deaf}; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     outer = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); time.sleep(60)"
     assert run_bounded(python(outer), tmp_path / "log", 3.0, os.environ) is None
     child = int(pid.read_text())

@@ -21,12 +21,15 @@ IMAGE_VENV ?= .venv-image
 IMAGE_CONSTRAINTS = constraints-cuda-image.txt
 RUN = $(VENV)/bin/python -m
 STAMP = $(VENV)/.installed
+# Of `make gpu-evidence`.
+STAGE ?=
+FROM_BUNDLE ?=
 
 NODE_MODULES = $(VENV)/node_modules
 WORKFLOWS = .github/workflows
 
-.PHONY: perf test test-slow test-image test-gpu lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
-	comment propose
+.PHONY: perf test test-slow test-image test-gpu lint doctor compare versus refresh selftest gpu-evidence gpu-bundle \
+	workflow-tools comment propose
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(OPTIONS)
@@ -47,8 +50,14 @@ test-image:  ## the tests and the quick benchmarks under the versions of a CUDA 
 test-gpu: $(STAMP)  ## run the tests that need a GPU; fails where there is none
 	$(RUN) tests.gpu_evidence --tests-only
 
-gpu-evidence: $(STAMP)  ## for the first GPU: its tests, a quick run and refresh, the table "What has run where"
-	$(RUN) tests.gpu_evidence
+# STAGE is 1, 2 or 3 (default: all). FROM_BUNDLE names the folder that `make gpu-bundle` filled, on a machine without an
+# index: nothing is installed from one then, and PYTHON is the image's own.
+gpu-evidence: $(if $(FROM_BUNDLE),,$(STAMP))  ## everything that waits for a GPU, in three stages; docs/gpu-runner.md
+	$(if $(FROM_BUNDLE),$(PYTHON) -m,$(RUN)) tests.gpu_evidence $(if $(STAGE),--stage $(STAGE)) \
+		$(if $(FROM_BUNDLE),--from-bundle $(FROM_BUNDLE)) $(ARGS)
+
+gpu-bundle: $(STAMP)  ## what a GPU machine without a package index lacks, into .gpu/part1, part2, ...
+	$(RUN) tests.gpu.bundle $(ARGS)
 
 lint: $(STAMP)
 	$(RUN) ruff check .

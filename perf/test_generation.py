@@ -180,6 +180,20 @@ def check_tokens(
                 raise quality.QualityError(f"{case.key}: not eager's tokens: {difference}")
 
 
+def use(loaded: Loaded, name: str) -> attention.Backend:
+    """Switch the model to an attention; the row is skipped where that one has no kernel for the model's head_dim, which
+    is known only now."""
+    backend = attention.backend(name)
+    if backend.head_dims is not None:
+        config = loaded.model.config
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        dtype = loaded.scheme.short_dtype(loaded.device)
+        reason = backend.unavailable(loaded.device, dtype=dtype, head_dim=head_dim)
+        if reason is not None:
+            pytest.skip(reason)
+    return attention.use(loaded.model, name)
+
+
 def describe(measure: Measure, subject: Subject, loaded: Loaded, backend: attention.Backend) -> None:
     """Where the row's numbers come from, and what a reader must know of them."""
     measure.record.provenance["implementation"] = f"{loaded.scheme.label}; {backend.label}"
@@ -223,7 +237,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
     reference = subject.reference if measure.checked else None  # before the row's own model: only one is in memory
     loaded = subject.loaded(case.scheme)
     quality.require_weights(loaded, case.key)
-    backend = attention.use(loaded.model, case.attention)
+    backend = use(loaded, case.attention)
     describe(measure, subject, loaded, backend)
     run = partial(generate, loaded=loaded, backend=backend, new_tokens=case.new_tokens, clock=subject.clock)
 
@@ -257,7 +271,7 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
 def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Measure) -> None:
     """Prefill of a long prompt and a few tokens: the peak of the call shows what attention keeps in memory."""
     loaded = subject.loaded(case.scheme)
-    backend = attention.use(loaded.model, case.attention)
+    backend = use(loaded, case.attention)
     describe(measure, subject, loaded, backend)
     measure(
         partial(generate, [subject.long_input], loaded, backend, case.new_tokens, subject.clock),

@@ -1,8 +1,10 @@
-"""``make gpu-evidence``: what it writes down of a run on a GPU, and what it says where there is none."""
+"""``make gpu-evidence``: the command itself, where there is a GPU, where there is none, and from a bundle."""
 
 from __future__ import annotations
 
-import json
+import argparse
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,117 +12,149 @@ from typing import Any
 import pytest
 
 from tests import gpu_evidence
-from tests.gpu_evidence import Outcomes
+from tests.gpu import EvidenceError, facts, runner, stages
+from tests.gpu.outcomes import Outcomes
 
 
-def outcomes() -> Outcomes:
-    paths = {"t1": {"fa1-triton"}, "t2": {"fa1-triton", "fa2-triton"}, "t3": {"flex"}, "t4": {"sdpa-cudnn"}}
-    return Outcomes(paths=paths)
+def outcome(test: str, result: str, *paths: str) -> dict[str, Any]:
+    return {"test": test, "outcome": result, "paths": list(paths), "why": ""}
 
 
 def test_a_path_is_proved_by_a_test_that_passed_and_none_that_failed() -> None:
-    found = outcomes()
-    for nodeid, when, outcome in (
-        ("t1", "call", "passed"),
-        ("t2", "setup", "passed"),
-        ("t2", "call", "failed"),
-        ("t3", "call", "passed"),
-        ("t3", "teardown", "passed"),
-        ("t4", "setup", "skipped"),
+    found = Outcomes()
+    for line in (
+        outcome("t1", "passed", "fa1-triton"),
+        outcome("t2", "failed", "fa1-triton", "fa2-triton"),
+        outcome("t3", "passed", "flex"),
+        outcome("t4", "skipped", "sdpa-cudnn"),
+        outcome("t5", "passed", "eager"),
+        outcome("t5", "failed", "eager"),  # its teardown
     ):
-        report = SimpleNamespace(nodeid=nodeid, when=when, failed=outcome == "failed", passed=outcome == "passed")
-        found.pytest_runtest_logreport(report)  # type: ignore[arg-type]
+        found.add(line)
     assert found.proved() == ["flex"]
+    assert found.counted() == "2 passed, 2 failed, 1 skipped"
 
 
-def record(name: str, status: str, on: str = "cuda", **fields: str) -> dict[str, Any]:
-    return {"case": {"name": name, "fields": fields}, "status": status, "provenance": {"executed_on": on}}
+class Ran:
+    """Stands in for the runner: what each stage was asked for."""
 
+    def __init__(self, codes: Mapping[int, int] | None = None) -> None:
+        self.codes = codes or {}
+        self.stages: list[tuple[int, float, Path, list[runner.Step], Mapping[str, str]]] = []
 
-def test_a_row_of_the_quick_run_proves_its_scheme_and_its_attention() -> None:
-    records = [
-        record("generation", "measured", scheme="bf16", attention="fa2-triton"),
-        record("generation", "measured", scheme="nf4", attention="eager"),
-        record("generation", "fell_back", scheme="nf4", attention="fa2-triton"),
-        record("encoder", "measured", path="fast"),
-        record("linear", "measured", on="cpu", scheme="int8"),
-    ]
-    assert gpu_evidence.measured({"records": records}) == ["bf16", "eager", "encoder-fast"]
+    def make(self, number: int, limit_s: float, folder: Path, out: Path, told: Any) -> SimpleNamespace:
+        def run(steps: list[runner.Step], environment: Mapping[str, str]) -> int:
+            self.stages.append((number, limit_s, out, steps, environment))
+            return self.codes.get(number, 0)
 
-
-def test_a_later_run_replaces_the_same_one_before() -> None:
-    run = {"path": "flex", "gpu": "H200", "date": "2026-01-01", "commit": "a", "command": "x"}
-    later = run | {"date": "2026-02-02"}
-    assert gpu_evidence.listed([run, run | {"gpu": "A100"}], [later]) == [run | {"gpu": "A100"}, later]
+        return SimpleNamespace(run=run)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(gpu_evidence, "ROOT", tmp_path)
-    monkeypatch.setattr(gpu_evidence, "GPU_RUNS", tmp_path / "gpu_runs.json")
-    monkeypatch.setattr(gpu_evidence, "_commit", lambda: "abc")
-    (tmp_path / "gpu_runs.json").write_text("[]")
-    return tmp_path
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    made = Ran()
+    monkeypatch.setattr(runner, "Stage", made.make)
+    monkeypatch.setattr(facts, "card_of", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(gpu_evidence, "_merge", lambda folder, dry: made.stages.append(("merge", folder, dry)))  # type: ignore[arg-type]
+    monkeypatch.delenv(gpu_evidence.OUT, raising=False)
+    return made
 
 
-def test_on_a_gpu_everything_runs_and_is_written_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands themselves are stand-ins: no GPU is at hand."""
-    ran: list[list[str]] = []
+def test_with_a_gpu_all_stages_run_and_are_written_down(ran: Ran, tmp_path: Path) -> None:
+    assert gpu_evidence.main(["--keep", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert [(one[0], one[1]) for one in ran.stages[:3]] == [(1, 270.0), (2, 270.0), (3, 180.0)]
+    assert ran.stages[3] == ("merge", tmp_path / "out", False)
+    prompts = (tmp_path / stages.PROMPTS).read_text().splitlines()
+    assert len(prompts) == gpu_evidence.INPUTS
 
-    def run(command: list[str], **_: object) -> SimpleNamespace:
-        ran.append(command[2:])
-        if "--report-dir" in command:
-            (folder / gpu_evidence.REPORT).mkdir(parents=True, exist_ok=True)
-            records = [record("generation", "measured", scheme="bf16", attention="eager")]
-            (folder / gpu_evidence.REPORT / "results.json").write_text(json.dumps({"records": records}))
+
+def test_one_stage_is_not_written_down_and_has_the_limit_that_was_given(ran: Ran, tmp_path: Path) -> None:
+    assert gpu_evidence.main(["--keep", str(tmp_path), "--stage", "2", "--limit", "42"]) == 0
+    ((number, limit_s, out, steps, _),) = ran.stages
+    assert (number, limit_s, out) == (2, 42.0, gpu_evidence.DEFAULT_OUT)
+    assert "shapes:llama-3.1-8b" in steps[-1].command
+
+
+def test_the_folder_for_results_may_come_from_the_environment(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(gpu_evidence.OUT, str(tmp_path / "brought"))
+    gpu_evidence.main(["--keep", str(tmp_path), "--stage", "3"])
+    assert ran.stages[0][2] == tmp_path / "brought"
+
+
+def test_after_an_interrupt_no_other_stage_begins(ran: Ran, tmp_path: Path) -> None:
+    ran.codes = {2: 2}
+    assert gpu_evidence.main(["--keep", str(tmp_path)]) == 2
+    assert [one[0] for one in ran.stages] == [1, 2]
+
+
+def test_a_stage_that_failed_is_followed_and_told(ran: Ran, tmp_path: Path) -> None:
+    ran.codes = {1: 1}
+    assert gpu_evidence.main(["--keep", str(tmp_path)]) == 1
+    assert [one[0] for one in ran.stages] == [1, 2, 3, "merge"]
+
+
+def test_from_a_bundle_its_packages_come_first_and_its_commit_is_stated(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/was/there")
+    monkeypatch.setattr(facts, "card_of", lambda device: pytest.fail("torch is asked in a step of its own"))
+    from tests.gpu.bundle import write_parts
+    from tests.gpu.wheels import Target
+
+    large = tmp_path / "x.whl"
+    large.write_bytes(b"wheel")
+    write_parts([large], tmp_path / ".gpu", 1 << 20, Target(), "abc1234")
+    arguments = ["--from-bundle", str(tmp_path / ".gpu"), "--keep", str(tmp_path / "keep"), "--stage", "1"]
+    assert gpu_evidence.main(arguments) == 0
+    environment = ran.stages[0][4]
+    path = environment["PYTHONPATH"].split(os.pathsep)
+    assert path[0] == str(tmp_path / "keep" / "site")
+    assert path[-1] == "/was/there"
+    assert environment[facts.COMMIT] == "abc1234"
+    assert environment["LLM_PERF_CACHE"] == str(tmp_path / "keep" / "cache")
+
+
+def test_prompts_may_be_given(ran: Ran, tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"text": "one"}\n\n{"text": "two"}\n')
+    gpu_evidence.write_prompts(own, tmp_path / "written", 1)
+    assert (tmp_path / "written").read_text() == '{"text": "one"}\n{"text": "two"}\n'
+    with pytest.raises(EvidenceError, match=r"--prompts: .*No such file"):
+        gpu_evidence.write_prompts(tmp_path / "none", tmp_path / "written", 1)
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_tests_only_fails_where_nothing_ran(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passed: bool, code: int
+) -> None:
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        target = Path(command[command.index("--outcomes") + 1])
+        target.parent.mkdir(parents=True)
+        line = '{"test": "t", "outcome": "passed", "paths": [], "why": ""}\n'
+        target.write_text(line if passed else "")
         return SimpleNamespace(returncode=0)
 
-    def tests(arguments: list[str], plugins: list[Outcomes]) -> int:
-        plugins[0].paths, plugins[0].passed = {"t1": {"fa1-triton"}}, {"t1"}
-        return 0
-
-    monkeypatch.setattr(gpu_evidence, "_device", lambda: ("cuda:0", "NVIDIA H200"))
-    monkeypatch.setattr(gpu_evidence.pytest, "main", tests)
+    monkeypatch.setattr(facts, "card_of", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(gpu_evidence, "_cache", lambda: tmp_path)
     monkeypatch.setattr(gpu_evidence.subprocess, "run", run)
-    assert gpu_evidence.main([]) == 0
-    assert [command[0:3] for command in ran] == [
-        ["pytest", "perf", "--quick"],
-        ["pytest", "perf", "--quick"],
-        ["tests.evidence"],
-    ]
-    assert "first evidence on NVIDIA H200" in ran[1]
-    written = json.loads((folder / "gpu_runs.json").read_text())
-    assert {(run["path"], run["gpu"]) for run in written} == {
-        (name, "NVIDIA H200") for name in ("fa1-triton", "bf16", "eager")
-    }
-
-
-@pytest.mark.parametrize(("passed", "code"), [({"t1"}, 0), (set(), 1)])
-def test_tests_only_fails_where_nothing_ran(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, passed: set[str], code: int
-) -> None:
-    def tests(arguments: list[str], plugins: list[Outcomes]) -> int:
-        plugins[0].passed = passed
-        return 0
-
-    monkeypatch.setattr(gpu_evidence, "_device", lambda: ("cuda:0", "NVIDIA H200"))
-    monkeypatch.setattr(gpu_evidence.pytest, "main", tests)
     assert gpu_evidence.main(["--tests-only"]) == code
-    assert (folder / "gpu_runs.json").read_text() == "[]"
 
 
 def test_without_a_gpu_it_says_what_it_would_have_run_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def collect(arguments: list[str], plugins: list[Outcomes]) -> int:
-        assert "--collect-only" in arguments
-        plugins[0].paths = {"t1": {"fa1-triton"}, "t2": {"flex"}}
-        return 0
-
-    monkeypatch.setattr(gpu_evidence, "_device", lambda: None)
-    monkeypatch.setattr(gpu_evidence.pytest, "main", collect)
-    assert gpu_evidence.main([]) == 1
+    monkeypatch.setattr(facts, "card_of", lambda device: None)
+    assert gpu_evidence.main(["--device", "cuda:1"]) == 1
     said = capsys.readouterr().out
-    assert "pytest tests -m gpu: 2 tests, of fa1-triton, flex" in said
-    assert "pytest perf --quick --device cuda:0" in said
+    assert "no GPU: torch finds no accelerator for cuda:1" in said
+    assert "tests marked gpu, at most 90 s: python -m pytest tests/" in said
     assert "--refresh-baseline" in said
+    assert "--device cuda:1" in said
+    assert "--rehearse" in said
+
+
+def test_every_option_has_its_help() -> None:
+    actions = gpu_evidence.parser()._actions
+    assert all(action.help for action in actions if not isinstance(action, argparse._HelpAction))

@@ -35,10 +35,10 @@ LOGITS_ERROR_MAX = 0.05
 eager and sdpa-flash on a CPU it is 0.013; without the padding mask it is 0.34."""
 
 
-def available(name: str, dtype: str) -> Backend:
+def available(name: str, dtype: str, head_dim: int, padded: bool = False) -> Backend:
     """The backend, where this machine can run it; else the test is skipped with the reason."""
     backend = attention.backend(name)
-    reason = backend.unavailable(DEVICE, dtype=dtype)
+    reason = backend.unavailable(DEVICE, dtype=dtype, head_dim=head_dim, padded=padded)
     if reason is not None:
         pytest.skip(reason)
     return backend
@@ -58,7 +58,7 @@ def gpu(names: tuple[str, ...]) -> list[Any]:
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_call_is_float64s_and_its_kernel_runs(name: str, dtype: str, shape: Shape) -> None:
-    backend = available(name, dtype)
+    backend = available(name, dtype, shape.head_dim)
     inputs = make_inputs(shape, dtype, DEVICE)
     output, counts = op_counts.count(prepared_call(backend, inputs))
     problems.require_close(output, inputs.reference(), dtype, name)
@@ -67,13 +67,13 @@ def test_a_call_is_float64s_and_its_kernel_runs(name: str, dtype: str, shape: Sh
 
 @pytest.mark.parametrize("name", gpu(CALLS))
 def test_invariants_hold(name: str) -> None:
-    problems.require_invariants(available(name, "bf16"), make_inputs(CAUSAL, "bf16", DEVICE))
+    problems.require_invariants(available(name, "bf16", CAUSAL.head_dim), make_inputs(CAUSAL, "bf16", DEVICE))
 
 
 @pytest.mark.parametrize("name", gpu(MODELS))
 def test_a_left_padded_forward_pass_has_eagers_logits(tiny: Any, name: str) -> None:
-    backend = available(name, "bf16")
     loaded = models.load(tiny.checkpoint, quantization.scheme("bf16"), DEVICE)
+    backend = available(name, "bf16", loaded.model.config.head_dim, padded=True)
     texts = ("Tell me about the sea.", "Why?", "Name three birds that cannot fly, and say why.")
     ids, mask = left_padded([encode(loaded.tokenizer, str(i), text) for i, text in enumerate(texts)], 0, DEVICE)
 

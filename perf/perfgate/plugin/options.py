@@ -146,6 +146,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="a case or a benchmark that was renamed since the baseline, as in [tool.perfgate.aliases]",
     )
     group.addoption(
+        "--baselines",
+        metavar="DIR",
+        help="where stored baselines are, and where --refresh-baseline puts a new one (default: baselines)",
+    )
+    group.addoption(
         "--inject",
         action="append",
         default=[],
@@ -182,7 +187,7 @@ def from_config(config: pytest.Config) -> Settings:
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
         sources=tuple(table.get("sources", ("**/*.py",))),
-        baselines=config.rootpath / table.get("baselines", "baselines"),
+        baselines=config.rootpath / (option("baselines") or table.get("baselines", "baselines")),
         tolerances=_tolerances(config, table),
         overrides=_overrides(table),
         aliases=table.get("aliases", {}) | _aliases(option("alias")),

@@ -26,7 +26,7 @@ class TestValues:
 
     def test_every_option(self, settings, pytester: pytest.Pytester) -> None:
         line = ["--device=cuda:1", "--quick", "--measure-budget=2", "--measure-precision=3", "--report-dir=r"]
-        line += ["--tolerance=2", "--memory-tolerance=1", "--inject=slow=5%@a/*", "--inject=wrong"]
+        line += ["--tolerance=2", "--memory-tolerance=1", "--inject=slow=5%@a/*", "--inject=wrong", "--baselines=b"]
         assert settings(*line, "--no-pins") == Settings(
             device="cuda:1",
             quick=True,
@@ -34,7 +34,7 @@ class TestValues:
             precision=0.03,
             report_dir=pytester.path / "r",
             pin=False,
-            baselines=pytester.path / "baselines",
+            baselines=pytester.path / "b",
             tolerances=Tolerances(time=0.02, exact_relative=0.01),
             faults=(Fault("slow", 0.05, "a/*", "slow=5%@a/*"), Fault("wrong", 0.0, "*", "wrong")),
         )

@@ -130,16 +130,19 @@ def test_a_refresh_stores_every_process_with_its_provenance(stored: str) -> None
     assert set(found.entries) == {"spin/1ms", "spin/2ms"}
     entry = found.entries["spin/2ms"]
     assert len(entry.by_process_s) == 5
-    assert all(seconds == pytest.approx(0.002, rel=0.5) for seconds in entry.by_process_s)
+    assert all(0.0019 < seconds < 1 for seconds in entry.by_process_s)  # a busy machine lengthens any of them
     assert (entry.refresh.reason, entry.refresh.runs, entry.tier) == ("because", 5, "default")
     assert found.entries["spin/1ms"].tier == "quick"
     data = json.loads(path.read_text())
     assert {"machine_info", "commit_info", "datetime", "version"} <= set(data)
     one = data["benchmarks"][0]
-    samples = one["extra_info"]["perfgate"]["metrics"]["latency_s"]["samples"]
+    assert "data" not in one["stats"]
+    assert all(not each.record.metrics["latency_s"].samples for each in found.entries.values())
+    results = json.loads((Path(stored) / "perf-report/results.json").read_text())
+    samples = results["records"][0]["metrics"]["latency_s"]["samples"]
+    assert results["records"][0]["case"]["key"] == one["extra_info"]["perfgate"]["key"]
     assert one["stats"]["rounds"] == len(samples) > 5
     assert one["stats"]["median"] == pytest.approx(statistics.median(samples))
-    assert "data" not in one["stats"]  # the same numbers once more
 
 
 def test_nothing_changed_is_history(project: Project) -> None:

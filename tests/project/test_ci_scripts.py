@@ -133,6 +133,8 @@ class TestPropose:
         assert pushed.startswith('Baseline: newer "driver" $(touch injected)')
         assert checkout.log.read_text().splitlines()[-1].startswith("pr create --head baseline/77 --title Baseline: ")
         assert "measured by run 77" in checkout.body
+        assert "perf-report/results.json" in checkout.body
+        assert "perf-report" not in pushed
         assert "old 2.0 ms, new 1.9 ms" in checkout.body
         assert not (checkout.path / "injected").exists()
 

@@ -128,6 +128,11 @@ def test_a_gpu_machine_runs_own_branches_without_rights_and_one_job_at_a_time(na
     assert 0 < job["timeout-minutes"] <= 360
 
 
+def test_a_refresh_keeps_the_report_which_has_the_samples_beside_the_baseline() -> None:
+    (upload,) = [step for step in ON_GPU["refresh-baseline.measure"][1]["steps"] if "upload" in step.get("uses", "")]
+    assert upload["with"]["path"].split() == ["perf-report", "baselines"]
+
+
 @pytest.mark.parametrize("name", WRITING)
 def test_a_job_that_may_write_runs_no_pull_requests_code(name: str) -> None:
     workflow, job = WRITING[name]

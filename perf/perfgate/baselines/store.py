@@ -1,8 +1,8 @@
 """Stored baselines: load, validate, save, and the history of one machine.
 
 A baseline is a file of pytest-benchmark's own JSON (so that its tools read it) with perfgate's part in ``perfgate`` and
-in each benchmark's ``extra_info``. It is data from outside: whatever is damaged is an error with the command to run
-next, never a pass.
+in each benchmark's ``extra_info``, written as :mod:`perfgate.baselines.file_format` says. It is data from outside:
+whatever is damaged is an error with the command to run next, never a pass.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from perfgate.baselines.file_format import TABLES, pack, unpack, written
 from perfgate.records.atomic_write import write_atomic
 from perfgate.records.case import slug
 from perfgate.records.fingerprint import Fingerprint
@@ -30,7 +31,9 @@ from perfgate.records.validate import (
     whole,
 )
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the file. Schema 1 had whole records, with their samples; it is still read. A perfgate that knows only that one
+refuses this one by its number."""
 STORED = "perfgate_baseline"
 """Key of ``extra_info`` beside the record: what only a baseline has."""
 TIERS = ("quick", "default", "extra")
@@ -134,10 +137,12 @@ def load(path: Path) -> Baseline:
             raise BaselineError(
                 f"{path} was written by a newer perfgate (schema {schema}, this one reads {SCHEMA}): upgrade perfgate"
             )
+        if schema < 1:
+            raise RecordError(f"schema: got {schema}, this perfgate reads 1 to {SCHEMA}")
         refreshes = [Refresh.from_json(one) for one in items("refreshes", own["refreshes"])]
         entries: dict[str, Entry] = {}
         for benchmark in items("benchmarks", data["benchmarks"]):
-            entry = _entry(benchmark, refreshes)
+            entry = _entry(unpack(benchmark, own[TABLES]) if schema == SCHEMA else benchmark, refreshes)
             if entry.record.key in entries:
                 raise RecordError(f"two benchmarks with the key {entry.record.key!r}")
             entries[entry.record.key] = entry
@@ -255,7 +260,7 @@ class BaselineStore:
         number = _number(files[-1]) + 1 if files else 1
         commit = (refresh.fingerprint.commit or "no-commit")[:12]
         path = self.folder / f"{number:04}_{slug(refresh.date[:10])}_{commit}.json"
-        write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+        write_atomic(path, written(data))
         return path
 
 
@@ -265,15 +270,14 @@ def _number(path: Path) -> int:
 
 
 def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """A baseline's JSON: pytest-benchmark's top level from ``head``, the entries in order of their keys, and each
-    refresh that one of them came from once."""
+    """A baseline's JSON: pytest-benchmark's top level from ``head``, the entries in order of their keys without their
+    samples, and each refresh that one of them came from once."""
     refreshes: list[Refresh] = []
-    for entry in entries.values():
-        if entry.refresh not in refreshes:
-            refreshes.append(entry.refresh)
     benchmarks = []
     for key in sorted(entries):
         entry = entries[key]
+        if entry.refresh not in refreshes:
+            refreshes.append(entry.refresh)
         stored = {
             "samples_by_process": list(entry.by_process_s),
             "refresh": refreshes.index(entry.refresh),
@@ -281,5 +285,11 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
         }
         extra = {OWN: entry.record.to_json(), STORED: stored}
         benchmarks.append({**entry.benchmark, "fullname": entry.node, "extra_info": extra})
-    own = {"schema": SCHEMA, "machine_key": machine_key, "refreshes": [one.to_json() for one in refreshes]}
-    return {**head, "benchmarks": benchmarks, OWN: own}
+    packed, tables = pack(benchmarks)
+    own = {
+        "schema": SCHEMA,
+        "machine_key": machine_key,
+        "refreshes": [one.to_json() for one in refreshes],
+        TABLES: tables,
+    }
+    return {**head, OWN: own, "benchmarks": packed}

@@ -55,10 +55,12 @@ def test_each_baseline_is_a_column_and_this_run_the_last(two: BaselineStore) -> 
 def test_every_refresh_tells_its_reason_and_what_had_changed(two: BaselineStore) -> None:
     (section,) = history.sections(two.files(), [record("sum/a", 0.75)], {})
     first, second, changed = section.notes
-    assert first == "0001, 2026-11-23T12:00:00+0000, 5 processes: first"
-    assert second == "0002, 2026-12-01T12:00:00+0000, 7 processes: new torch"
-    assert changed.startswith("0002, changed since 0001: ")
-    assert "python 3.11.7 -> 3.12.1" in changed
+    for note, facts in (
+        (first, ("0001", REFRESH.date, "5 processes", REFRESH.reason)),
+        (second, ("0002", NEWER.date, "7 processes", NEWER.reason)),
+        (changed, ("0002", "0001", "python 3.11.7 -> 3.12.1")),
+    ):
+        assert all(fact in note for fact in facts), note
 
 
 def test_the_chart_shows_multiples_of_the_first_time(two: BaselineStore) -> None:
@@ -67,7 +69,7 @@ def test_the_chart_shows_multiples_of_the_first_time(two: BaselineStore) -> None
     (chart,) = section.charts
     lines = {one.name: (list(one.x), list(one.y)) for one in chart.series}
     assert lines == {"a": ([1, 2, 3], [1.0, 0.5, 1.5]), "b": ([1, 3], [1.0, 1.0])}
-    assert "a moved most, to 1.50 times. 2 of 2 cases are drawn." in chart.alt
+    assert all(fact in chart.alt for fact in ("1.50 times", "2 of 2 cases"))
 
 
 def test_the_chart_has_those_that_moved_most(store: BaselineStore) -> None:

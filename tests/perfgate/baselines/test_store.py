@@ -3,12 +3,14 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from perfgate.baselines import file_format
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry, Refresh, load, to_json
 from perfgate.records.fingerprint import Fingerprint
 from perfgate.records.record import Metric, Record
@@ -22,13 +24,40 @@ def entry(key: str, seconds: float = 0.5, refresh: Refresh = REFRESH) -> Entry:
         "latency_s": Metric("sampled", "s", "lower", seconds, samples=(seconds, 1.1 * seconds)),
         "peak_memory_bytes": Metric("exact", "bytes", "lower", 1024),
     }
-    record = Record(key.partition("/")[0], 1, {"size": 3}, key, metrics=metrics)
-    benchmark = {"name": "test_a[3]", "group": "a", "stats": {"median": seconds, "data": [seconds]}}
+    record = Record(
+        key.partition("/")[0],
+        1,
+        {"size": 3},
+        key,
+        provenance={"kernel": "aten.sum", "package_versions": {"numpy": "2.4.6"}},
+        metrics=metrics,
+        operators={"aten.sum": 2},
+        pins={"threads": 1},
+        notes=["a note"],
+    )
+    stats = {"median": seconds, "mean": seconds, "iterations": 1, "data": [seconds]}
+    benchmark = {"name": "test_a[3]", "group": "a", "stats": stats}
     return Entry(record, f"perf/test_a.py::test_a[{key}]", (seconds, seconds), refresh, "quick", key, benchmark)
 
 
 def written(*keys: str) -> dict[str, Any]:
     return to_json({"machine_info": {}, "version": "5.3.1"}, "cpu-2c", {key: entry(key) for key in keys})
+
+
+def written_in_schema_1(*keys: str) -> dict[str, Any]:
+    """What a perfgate before the small baselines wrote: whole records, with samples."""
+    benchmarks = []
+    for key in keys:
+        one = entry(key)
+        stored = {"samples_by_process": list(one.by_process_s), "refresh": 0, "tier": one.tier}
+        extra = {"perfgate": one.record.to_json(), "perfgate_baseline": stored}
+        benchmarks.append({**one.benchmark, "fullname": one.node, "extra_info": extra})
+    own = {"schema": 1, "machine_key": "cpu-2c", "refreshes": [REFRESH.to_json()]}
+    return {"machine_info": {}, "version": "5.3.1", "benchmarks": benchmarks, "perfgate": own}
+
+
+def without_samples(record: Record) -> Record:
+    return replace(record, metrics={name: replace(one, samples=()) for name, one in record.metrics.items()})
 
 
 @pytest.fixture
@@ -46,13 +75,24 @@ class TestSaved:
         for key in ("sum/a", "sum/b"):
             found, wanted = read.entries[key], entry(key)
             assert (found.record, found.node, found.by_process_s, found.refresh, found.tier, found.stored_key) == (
-                wanted.record,
+                without_samples(wanted.record),
                 wanted.node,
                 wanted.by_process_s,
                 wanted.refresh,
                 wanted.tier,
                 key,
             )
+
+    def test_in_schema_1_it_is_still_read(self, store: BaselineStore) -> None:
+        store.folder.mkdir(parents=True)
+        (store.folder / "0001_x.json").write_text(json.dumps(written_in_schema_1("sum/a", "sum/b")))
+        store.save(written("sum/a", "sum/b"), REFRESH)
+        old, new = (load(path) for path in store.files())
+        assert (old.machine_key, list(old.entries)) == (new.machine_key, list(new.entries))
+        for key, was in old.entries.items():
+            assert was.record == entry(key).record  # with its samples
+            now = new.entries[key]
+            assert replace(was, record=without_samples(was.record), benchmark=now.benchmark) == now
 
     def test_every_earlier_one_stays_and_the_latest_is_taken(self, store: BaselineStore) -> None:
         paths = [store.save(written("sum/a"), REFRESH) for _ in range(11)]
@@ -73,9 +113,7 @@ class TestSaved:
     def test_pytest_benchmarks_own_tools_read_it(self, store: BaselineStore) -> None:
         from pytest_benchmark.storage.file import FileStorage
 
-        data = written("sum/a")
-        data["benchmarks"][0]["stats"] |= {"mean": 0.5, "iterations": 1}
-        store.save(data, REFRESH)
+        store.save(written("sum/a"), REFRESH)
         warnings: list[str] = []
 
         class Log:
@@ -155,7 +193,8 @@ def change(data: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dic
 
 RECORD = ("benchmarks", 0, "extra_info", "perfgate")
 STORED = ("benchmarks", 0, "extra_info", "perfgate_baseline")
-LATENCY = (*RECORD, "metrics", "latency_s")
+METRICS = (*RECORD, "metrics")
+TABLES = ("perfgate", "tables")
 
 
 class TestDamaged:
@@ -169,13 +208,22 @@ class TestDamaged:
             (("perfgate", "refreshes", 0, "fingerprint"), [], "fingerprint: got list, expected an object"),
             (("benchmarks",), [], "benchmarks: there are none"),
             (("benchmarks",), {}, "benchmarks: got {}, expected a list"),
-            ((*LATENCY, "value"), -0.5, "sum/a: latency_s: got -0.5, expected a duration above 0 s"),
-            ((*LATENCY, "samples"), [0.5, 0], "sum/a: latency_s: got 0, expected a duration above 0 s"),
-            ((*LATENCY, "value"), 10**400, "expected a finite number"),
-            ((*LATENCY, "kind"), "guessed", "kind: got 'guessed'"),
+            (("perfgate", "schema"), 0, "schema: got 0, this perfgate reads 1 to 2"),
+            ((*TABLES,), [], "tables: got list, expected an object"),
+            ((*TABLES, "metrics", "latency_s", 0), "guessed", "kind: got 'guessed'"),
+            ((*TABLES, "fields", "sum"), [], "sum/a: fields: got 1 values, expected 0"),
+            (
+                (*TABLES, "operators", "counts", 0, 0),
+                1.5,
+                "sum/a: operators.aten.sum: got 1.5, expected a whole number",
+            ),
+            ((*TABLES, "provenance"), [], "sum/a: provenance: got 0, tables.provenance has 0 rows"),
+            ((*METRICS, "latency_s"), -0.5, "sum/a: latency_s: got -0.5, expected a duration above 0 s"),
+            ((*METRICS, "latency_s"), 10**400, "expected a finite number"),
+            ((*METRICS, "peak_memory_bytes"), -1, "peak_memory_bytes: got -1, expected 0 or more"),
             ((*RECORD, "status"), "failed", "sum/a: status: got 'failed', a baseline holds what was measured"),
-            ((*RECORD, "schema"), 99, "schema: got 99"),
-            ((*RECORD, "metrics", "peak_memory_bytes", "value"), -1, "peak_memory_bytes: got -1, expected 0 or more"),
+            ((*RECORD, "pins"), -1, "sum/a: pins: got -1, tables.pins has 1 rows"),
+            ((*RECORD, "operators"), True, "sum/a: operators: got True, expected a finite number"),
             ((*STORED, "samples_by_process"), [], "sum/a: samples_by_process: got none"),
             ((*STORED, "samples_by_process"), [True], "samples_by_process: got True, expected a finite number"),
             ((*STORED, "refresh"), -1, "refresh: got -1, there are 1"),
@@ -187,8 +235,27 @@ class TestDamaged:
     def test_a_wrong_field_is_named(
         self, tmp_path: Path, path: tuple[str | int, ...], value: Any, message: str
     ) -> None:
-        file = tmp_path / "0001_x.json"
-        file.write_text(json.dumps(change(written("sum/a"), path, value)))
+        self.require_named(tmp_path, change(written("sum/a"), path, value), message)
+
+    @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
+            ((*METRICS, "latency_s", "value"), -0.5, "sum/a: latency_s: got -0.5, expected a duration above 0 s"),
+            ((*METRICS, "latency_s", "samples"), [0.5, 0], "sum/a: latency_s: got 0, expected a duration above 0 s"),
+            ((*METRICS, "latency_s", "kind"), "guessed", "kind: got 'guessed'"),
+            ((*METRICS, "peak_memory_bytes", "value"), -1, "peak_memory_bytes: got -1, expected 0 or more"),
+            ((*RECORD, "status"), "failed", "sum/a: status: got 'failed', a baseline holds what was measured"),
+            ((*RECORD, "schema"), 99, "schema: got 99"),
+        ],
+    )
+    def test_a_wrong_field_of_schema_1_is_named(
+        self, tmp_path: Path, path: tuple[str | int, ...], value: Any, message: str
+    ) -> None:
+        self.require_named(tmp_path, change(written_in_schema_1("sum/a"), path, value), message)
+
+    def require_named(self, folder: Path, data: Any, message: str) -> None:
+        file = folder / "0001_x.json"
+        file.write_text(json.dumps(data))
         with pytest.raises(BaselineError) as caught:
             load(file)
         assert message in str(caught.value)
@@ -218,7 +285,7 @@ class TestDamaged:
 
     def test_a_newer_schema_is_its_own_error(self, tmp_path: Path) -> None:
         file = tmp_path / "0001_x.json"
-        file.write_text(json.dumps(change(written("sum/a"), ("perfgate", "schema"), 2)))
+        file.write_text(json.dumps(change(written("sum/a"), ("perfgate", "schema"), 3)))
         with pytest.raises(BaselineError, match=r"was written by a newer perfgate .*: upgrade perfgate"):
             load(file)
 
@@ -238,7 +305,8 @@ class TestDamaged:
             store.chosen(None)
 
 
-TEXT = json.dumps(written("sum/a", "sum/b"))
+DATA = [written("sum/a", "sum/b"), written_in_schema_1("sum/a", "sum/b")]
+TEXTS = [file_format.written(DATA[0]), json.dumps(DATA[1])]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
@@ -274,18 +342,20 @@ def test_random_bytes(tmp_path: Path, content: bytes) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.integers(0, len(TEXT) - 1))
-def test_truncations(tmp_path: Path, end: int) -> None:
+@given(st.sampled_from(TEXTS), st.floats(0, 1, exclude_max=True))
+def test_truncations(tmp_path: Path, text: str, part: float) -> None:
     file = tmp_path / "0001_x.json"
-    file.write_text(TEXT[:end])
+    file.write_text(text.rstrip()[: int(part * len(text.rstrip()))])
     with pytest.raises(BaselineError):
         load(file)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.sampled_from(places(json.loads(TEXT))[1:]), JSON)
-def test_any_value_replaced_by_any_other(tmp_path: Path, path: tuple[str | int, ...], value: Any) -> None:
-    require_error_or_the_same(tmp_path / "0001_x.json", json.dumps(change(json.loads(TEXT), path, value)).encode())
+@given(st.sampled_from([(data, path) for data in DATA for path in places(data)[1:]]), JSON)
+def test_any_value_replaced_by_any_other(
+    tmp_path: Path, place: tuple[dict[str, Any], tuple[str | int, ...]], value: Any
+) -> None:
+    require_error_or_the_same(tmp_path / "0001_x.json", json.dumps(change(*place, value)).encode())
 
 
 def remover(path: tuple[str | int, ...]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -300,8 +370,8 @@ def remover(path: tuple[str | int, ...]) -> Callable[[dict[str, Any]], dict[str,
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.sampled_from(places(json.loads(TEXT))[1:]))
-def test_any_value_removed(tmp_path: Path, path: tuple[str | int, ...]) -> None:
-    data = json.loads(TEXT)
-    assume(path)
-    require_error_or_the_same(tmp_path / "0001_x.json", json.dumps(remover(path)(data)).encode())
+@given(st.sampled_from([(data, path) for data in DATA for path in places(data)[1:]]))
+def test_any_value_removed(tmp_path: Path, place: tuple[dict[str, Any], tuple[str | int, ...]]) -> None:
+    data, path = place
+    changed = remover(path)(copy.deepcopy(data))
+    require_error_or_the_same(tmp_path / "0001_x.json", json.dumps(changed).encode())

@@ -96,7 +96,7 @@ class TestCase:
     def test_unchanged(self) -> None:
         decided = verdict(record(), record(), times_s=(0.25, 0.252))
         assert decided.status == "SAME"
-        assert decided.reason.startswith("latency_s: time +0.0% (-1.0% to +1.0%): within the tolerance of 5%")
+        assert decided.reason.startswith("latency_s: ")
         assert decided.smallest_slowdown == pytest.approx(0.0101, abs=1e-4)
         assert {finding.status for finding in decided.findings} == {"SAME"}
         assert [finding.metric for finding in decided.findings] == [
@@ -113,9 +113,7 @@ class TestCase:
         heavy = record(metrics={"peak_memory_bytes": amount(110 * MIB)})
         decided = verdict(record(), heavy, Estimate(0.5, 0.49, 0.51))
         assert decided.status == "REGRESSED"
-        assert decided.reason == (
-            "peak_memory_bytes: 100.0 MiB became 110.0 MiB (+10.0 MiB), beyond the tolerance of 512.0 KiB"
-        )
+        assert decided.reason == f"peak_memory_bytes: {found(decided, 'peak_memory_bytes').reason}"
         assert found(decided, "latency_s").status == "IMPROVED"
 
     def test_bounded_metrics_are_told_and_fail_nothing(self) -> None:
@@ -129,14 +127,13 @@ class TestCase:
     def test_changed_work_of_other_versions_is_told_beside_the_time(self) -> None:
         decided = verdict(record(), MORE_WORK, same_versions=False)
         assert decided.status == "SAME"
-        assert "; operator_calls: 27,225 calls became 27,536 calls" in decided.reason
+        told = [found(decided, name) for name in ("latency_s", "operator_calls")]
+        assert decided.reason == "; ".join(f"{one.metric}: {one.reason}" for one in told)
 
     def test_undecided_time_says_what_would_decide_it(self) -> None:
         decided = verdict(record(), record(), Estimate(1.03, 0.99, 1.07), pairs_needed=17)
         assert decided.status == "INCONCLUSIVE"
-        assert decided.reason.endswith("about 17 pairs of processes would decide it")
-        far = verdict(record(), record(), Estimate(1.037, 1.013, 1.061), pairs_needed=52)
-        assert far.reason.endswith("about 52 pairs of processes would decide it, but a comparison makes 30 at most")
+        assert "about 17 pairs" in decided.reason
         assert decided.smallest_slowdown == pytest.approx(0.0396, abs=1e-4)
 
     def test_time_without_an_interval_is_undecided(self) -> None:
@@ -146,34 +143,28 @@ class TestCase:
     def test_time_that_nothing_changed_is_told_only(self) -> None:
         decided = verdict(record(), record(), time=NotJudged("code, versions and driver equal the baseline's"))
         assert (decided.status, decided.smallest_slowdown) == ("SAME", None)
-        assert "time not judged: code, versions and driver equal" in decided.reason
+        assert "code, versions and driver equal the baseline's" in decided.reason
 
-    def test_a_metric_that_is_gone_is_missing_and_a_new_one_changes_nothing(self) -> None:
-        unweighed = record(metrics={"peak_memory_bytes": None})
-        gone, added = verdict(record(), unweighed), verdict(unweighed, record())
-        assert (gone.status, gone.reason) == ("MISSING", "peak_memory_bytes: measured before, but not now")
-        assert added.status == "SAME"
-        assert found(added, "peak_memory_bytes").status == "NEW"
-
-    def test_uncounted_work_is_missing_too(self) -> None:
-        assert verdict(record(), record(metrics={"operator_calls": None})).status == "MISSING"
+    @pytest.mark.parametrize("metric", ["peak_memory_bytes", "operator_calls"])
+    def test_a_metric_that_is_gone_is_missing_and_a_new_one_changes_nothing(self, metric: str) -> None:
+        without = record(metrics={metric: None})
+        gone, added = verdict(record(), without), verdict(without, record())
+        assert (gone.status, found(gone, metric).status) == ("MISSING", "MISSING")
+        assert (added.status, found(added, metric).status) == ("SAME", "NEW")
 
     def test_another_meter_is_not_compared(self) -> None:
         other = record(provenance=record().provenance | {"memory_meter": "torch.cuda"})
         decided = verdict(record(), other)
-        assert (decided.status, decided.reason) == (
-            "INCOMPARABLE",
-            "peak_memory_bytes: weighed by memray before, by torch.cuda now",
-        )
+        assert (decided.status, found(decided, "peak_memory_bytes").status) == ("INCOMPARABLE", "INCOMPARABLE")
+        assert all(meter in decided.reason for meter in ("memray", "torch.cuda"))
 
     def test_another_kernel(self) -> None:
         other = record(provenance=record().provenance | {"kernel": "aten.math"})
         decided = verdict(record(), other)
-        assert decided.status == "FELL_BACK"
-        assert decided.reason == "kernel: aten.flash ran before, aten.math runs now, with the same library versions"
         explained = verdict(record(), other, same_versions=False)
-        assert explained.status == "SAME"
-        assert "aten.flash ran before, aten.math runs now; the library versions differ" in explained.reason
+        assert (decided.status, explained.status) == ("FELL_BACK", "SAME")
+        for one in (decided, explained):
+            assert all(kernel in one.reason for kernel in ("aten.flash", "aten.math"))
 
     def test_the_tolerances_are_used(self) -> None:
         strict = Tolerances(time=0.001, exact_relative=0, exact_bytes=0)
@@ -210,28 +201,32 @@ BAD = {status: record(status=status, reason=f"why {status}") for status in ("fai
 
 class TestOneSided:
     @pytest.mark.parametrize(
-        ("before", "after", "status", "words"),
+        ("before", "after", "status"),
         [
-            (None, record(), "NEW", "it was not there before"),
-            (None, BAD["failed"], "NEW", "it was not there before, and it fails: why failed"),
-            (record(), None, "MISSING", "it was there before and is not there now"),
-            (BAD["skipped"], None, "MISSING", "it was there before and is not there now"),
-            (record(), BAD["failed"], "REGRESSED", "works on one side only: it worked before and fails now: why fai"),
-            (BAD["failed"], record(), "IMPROVED", "works on one side only: it failed before: why failed; it works now"),
-            (BAD["failed"], BAD["failed"], "INCONCLUSIVE", "measured on neither side: it failed before: why failed"),
-            (BAD["skipped"], BAD["failed"], "INCONCLUSIVE", "measured on neither side: it was skipped before"),
-            (record(), BAD["skipped"], "SKIPPED", "skipped now: why skipped; it was measured before"),
-            (None, BAD["skipped"], "SKIPPED", "skipped now: why skipped"),
-            (BAD["skipped"], record(), "NEW", "measured now; it was skipped before: why skipped"),
-            (record(), BAD["fell_back"], "FELL_BACK", "another kernel ran than the one it names: why fell_back"),
-            (None, BAD["fell_back"], "FELL_BACK", "another kernel ran than the one it names: why fell_back"),
-            (BAD["fell_back"], record(), "INCOMPARABLE", "before, another kernel ran than the one it names"),
+            (None, record(), "NEW"),
+            (None, BAD["failed"], "NEW"),
+            (record(), None, "MISSING"),
+            (BAD["skipped"], None, "MISSING"),
+            (record(), BAD["failed"], "REGRESSED"),
+            (BAD["failed"], record(), "IMPROVED"),
+            (BAD["failed"], BAD["failed"], "INCONCLUSIVE"),
+            (BAD["skipped"], BAD["failed"], "INCONCLUSIVE"),
+            (record(), BAD["skipped"], "SKIPPED"),
+            (None, BAD["skipped"], "SKIPPED"),
+            (BAD["skipped"], record(), "NEW"),
+            (record(), BAD["fell_back"], "FELL_BACK"),
+            (None, BAD["fell_back"], "FELL_BACK"),
+            (BAD["fell_back"], record(), "INCOMPARABLE"),
         ],
     )
-    def test_status_and_words(self, before: Record | None, after: Record | None, status: str, words: str) -> None:
+    def test_its_status_and_the_reason_why_a_side_was_not_measured(
+        self, before: Record | None, after: Record | None, status: str
+    ) -> None:
         decided = verdict(before, after)
         assert decided.status == status
-        assert decided.reason.startswith(words)
+        assert decided.reason
+        told = [side.reason for side in (before, after) if side is not None and side.reason is not None]
+        assert after is None or all(why in decided.reason for why in told)
 
     def test_neither_side(self) -> None:
         with pytest.raises(ValueError, match="neither side has the case"):

@@ -59,9 +59,13 @@ class TestRatio:
 
     def test_no_interval_is_undecided(self) -> None:
         finding = judge_ratio(None, 0.05, pairs_needed=13)
-        assert finding.status == "INCONCLUSIVE"
-        assert "no interval yet" in finding.reason
+        assert (finding.status, finding.ratio) == ("INCONCLUSIVE", None)
         assert "about 13 pairs" in finding.reason
+
+    def test_more_pairs_than_a_comparison_makes_are_told_with_its_limit(self) -> None:
+        finding = judge_ratio(Estimate(1.037, 1.013, 1.061), 0.05, pairs_needed=52)
+        assert finding.status == "INCONCLUSIVE"
+        assert "about 52 pairs of processes would decide it, but a comparison makes 30 at most" in finding.reason
 
     @pytest.mark.parametrize(
         "numbers",
@@ -137,7 +141,8 @@ class TestExact:
 
     def test_another_unit_is_not_compared(self) -> None:
         finding = judge_exact("size", amount(1), amount(1, "MiB"), Tolerances())
-        assert (finding.status, finding.reason) == ("INCOMPARABLE", "was exact, bytes, lower; is exact, MiB, lower")
+        assert finding.status == "INCOMPARABLE"
+        assert all(unit in finding.reason for unit in ("bytes", "MiB"))
 
     @given(AMOUNTS, AMOUNTS)
     def test_swapping_the_sides_mirrors_it(self, before: int, after: int) -> None:
@@ -174,7 +179,7 @@ class TestWork:
     def test_another_version_explains_them(self) -> None:
         calls, _ = judge_work(self.LESS, self.MORE, same_versions=False)
         assert calls.status == "SAME"
-        assert "became 27,536 calls (+311 calls); the library versions differ; aten.slice" in calls.reason
+        assert all(fact in calls.reason for fact in ("+311", "the library versions differ", "aten.slice 0 -> 1,999"))
 
     def test_one_call_is_enough_and_fewer_are_better(self) -> None:
         one_more = counted(27_226, {})
@@ -190,12 +195,13 @@ class TestWork:
         other = counted(27_225, {"aten.slice": 1_984, "aten.mm": 25_241})
         calls, _ = judge_work(self.LESS, other, same_versions=True)
         assert calls.status == "SAME"
-        assert calls.reason.endswith("on both sides; aten.cat 1,984 -> 0, aten.slice 0 -> 1,984")
+        assert all(fact in calls.reason for fact in ("aten.cat 1,984 -> 0", "aten.slice 0 -> 1,984"))
 
     def test_the_rest_is_counted(self) -> None:
         many = counted(28, {f"aten.op{n}": n for n in range(1, 8)})
         calls, _ = judge_work(counted(0, {}), many, same_versions=True)
-        assert calls.reason.endswith("aten.op3 0 -> 3 and 2 more operators")
+        assert calls.reason.count(" -> ") == 5
+        assert "2 more operators" in calls.reason
 
     def test_uncounted_work_is_not_judged(self) -> None:
         assert judge_work(self.LESS, Record("sums", 1, {}, "sums/default"), same_versions=True) == ()

@@ -151,7 +151,18 @@ def sections(found: Recommendation) -> list[Section]:
     }
     notes = [f"{one.label}: ruled out: {'; '.join(text for text, _ in one.broken)}" for one in found.ruled_out]
     title = "Which row to take"
-    return [Section("recommendation", title, paragraphs, Table(COLUMNS, rows), notes, data, lead=[lead])]
+    return [
+        Section(
+            "recommendation",
+            title,
+            paragraphs,
+            Table(COLUMNS, rows),
+            notes,
+            data,
+            lead=[lead],
+            detail=("table", "notes"),
+        )
+    ]
 
 
 def _figures(one: Candidate) -> str:

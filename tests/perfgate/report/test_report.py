@@ -189,7 +189,7 @@ class TestProgress:
 
     def test_line_with_the_time_left(self) -> None:
         line = progress.line(record(latency_s=0.5), position=3, total=13, took_s=23.2, left_s=200)
-        assert line == "  [3/13] sums/loop: 500 ms (23 s; about 3 min 20 s left)"
+        assert line == "[3/13] sums/loop: 500 ms (23 s; about 3 min 20 s left)"
 
     @pytest.mark.parametrize(("position", "left_s"), [(13, 200), (3, None), (3, 0.0)])
     def test_line_where_nothing_is_left_or_known(self, position: int, left_s: float | None) -> None:

@@ -13,6 +13,8 @@ import termios
 from pathlib import Path
 
 import pytest
+import scipy.stats  # noqa: F401  # loads numpy before pytester's runs, which would each load it anew, and cannot
+from perfgate.plugin.terminal_summary import TABLE_OPTIONS
 
 from tests.conftest import PERF, Project
 
@@ -108,6 +110,10 @@ class TestBenchmarkTable:
     def test_there_when_asked_for(self, project: Project, asked: str) -> None:
         assert self.shown(project, asked)
 
+    def test_its_options_are_known_by_the_names_they_have(self, project: Project) -> None:
+        text = "\n".join(project.run("--help").outlines)
+        assert [one for one in TABLE_OPTIONS if one not in text] == []
+
     def test_there_for_benchmarks_that_perfgate_does_not_measure(self, project: Project) -> None:
         project.pytester.makepyfile(test_theirs="def test_theirs(benchmark):\n    benchmark(lambda: 1)\n")
         assert any(
@@ -117,7 +123,9 @@ class TestBenchmarkTable:
 
 class TestProgress:
     def test_one_line_where_there_is_no_terminal(self, project: Project) -> None:
-        lines = [line for line in project.run().outlines if line.startswith("perfgate: [")]
+        found = project.run().outlines
+        assert not any(line.startswith("test_sums.py") or line.endswith("%]") for line in found)
+        lines = [line for line in found if line.startswith("perfgate: [")]
         assert len(lines) == 1
         assert lines[0].startswith("perfgate: [1/3] sums/")
 
@@ -160,3 +168,4 @@ class TestPseudoTerminal:
         kept = [line for line in text.split("\n") if "perfgate: [" in line]
         assert len(kept) == 1
         assert kept[0].count("\rperfgate: [") == 3
+        assert "%]" not in text

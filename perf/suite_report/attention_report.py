@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfgate.records.record import Record
-from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
+from perfgate.report import (
+    PARTS,
+    Axis,
+    Chart,
+    Column,
+    Section,
+    Table,
+    Value,
+    decimals,
+    mebibytes,
+    milliseconds,
+    significant,
+)
 
 from fixtures import attention
 from suite_report import roofline_report, scaling_charts
@@ -101,8 +113,9 @@ def sections(records: Sequence[Record]) -> list[Section]:
             continue
         notes += roofline_report.notes(rows)
         table = Table(COLUMNS + roofline_report.columns(rows), [_row(row) for row in rows])
-        out.append(Section(name, title, [ABOUT[name]], table, notes, charts=_charts(name, rows)))
+        out.append(Section(name, title, [ABOUT[name]], table, notes, charts=_charts(name, rows), detail=PARTS))
     ratios = [record for record in records if record.name == "attention_ratio" and record.status == "measured"]
     if ratios:
-        out.append(Section("attention_ratio", "Attention: two backends in turns", notes=[_ratio(r) for r in ratios]))
+        told = [_ratio(record) for record in ratios]
+        out.append(Section("attention_ratio", "Attention: two backends in turns", notes=told, detail=PARTS))
     return out

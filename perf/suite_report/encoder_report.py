@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfgate.records.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
+from perfgate.report import PARTS, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
 
 COLUMNS = (
     Column("path", "path"),
@@ -51,4 +51,4 @@ def sections(records: Sequence[Record]) -> list[Section]:
     if not rows:
         return []
     table = Table(COLUMNS, [_row(record) for record in rows])
-    return [Section("encoder", "The encoder fast path", [ABOUT], table, _ratios(rows))]
+    return [Section("encoder", "The encoder fast path", [ABOUT], table, _ratios(rows), detail=PARTS)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from perfgate.records.record import Record
 from perfgate.report import (
+    PARTS,
     Column,
     Section,
     Table,
@@ -57,6 +58,18 @@ COLUMNS = (
 )
 """``QUALITY`` is there only where a row is of a synthetic model: why its numbers beside it judge no model. ``HUMAN`` is
 there only where a person has scored the answers."""
+
+LEAST_IMPORTANT = (
+    "total_s",
+    "exact_match_tokens",
+    "perplexity",
+    "weights_bytes",
+    "latency_s",
+    "kl_divergence_nats",
+    "tpot_s",
+    "ttft_s",
+)
+"""The columns that a narrow terminal leaves out, the first one first: speed, peak and quality stay."""
 
 LONG_COLUMNS = (
     Column("row", "row"),
@@ -120,7 +133,9 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
         recommended = recommendation.recommend(rows, limits)
         charts = [experiment_charts.trade(recommended), experiment_charts.latencies(rows)]
         out += recommendation.sections(recommended)
-        out.append(Section("experiment", "The experiment", [about], table, _notes(rows), charts=charts))
+        out.append(
+            Section("experiment", "The experiment", [about], table, _notes(rows), charts=charts, detail=("notes",))
+        )
         found = claims(rows)
         out.append(
             Section(
@@ -128,17 +143,16 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
                 "The comparison's claims on this machine",
                 notes=[str(claim) for claim in found],
                 data={"claims": [{"claim": c.text, "outcome": c.outcome, "because": c.because} for c in found]},
+                detail=PARTS,
             )
         )
     if long:
         about = f"One prompt of {long[0].fields['prompt_len']} tokens and {long[0].fields['new_tokens']} new ones."
-        out.append(
-            Section("long_prompt", "Long prompt", [about], Table(LONG_COLUMNS, [_row(r, LONG_COLUMNS) for r in long]))
-        )
+        table = Table(LONG_COLUMNS, [_row(record, LONG_COLUMNS) for record in long])
+        out.append(Section("long_prompt", "Long prompt", [about], table, detail=PARTS))
     if harness:
-        out.append(
-            Section("harness", "What measuring costs", notes=[note for record in harness for note in record.notes])
-        )
+        said = [note for record in harness for note in record.notes]
+        out.append(Section("harness", "What measuring costs", notes=said, detail=PARTS))
     return out
 
 
@@ -147,7 +161,8 @@ def _table(rows: Sequence[Record]) -> Table:
     cells = [_row(record, COLUMNS) for record in rows]
     absent = {key for key in (QUALITY, HUMAN) if all(row[key] is None for row in cells)}
     columns = [column for column in COLUMNS if column.key not in absent]
-    return Table(columns, [{key: value for key, value in row.items() if key not in absent} for row in cells])
+    kept = [{key: value for key, value in row.items() if key not in absent} for row in cells]
+    return Table(columns, kept, LEAST_IMPORTANT)
 
 
 def _notes(rows: Sequence[Record]) -> list[str]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfgate.records.record import Record
-from perfgate.report import Axis, Chart, Column, Section, Table, Value, decimals, mebibytes, milliseconds, significant
+from perfgate.report import (
+    PARTS,
+    Axis,
+    Chart,
+    Column,
+    Section,
+    Table,
+    Value,
+    decimals,
+    mebibytes,
+    milliseconds,
+    significant,
+)
 
 from suite_report import roofline_report, scaling_charts
 
@@ -83,4 +95,4 @@ def sections(records: Sequence[Record]) -> list[Section]:
         return []
     notes += roofline_report.notes(rows)
     table = Table(COLUMNS + roofline_report.columns(rows), [_row(record) for record in rows])
-    return [Section("linear", "Linear layers", [ABOUT], table, notes, charts=_charts(rows))]
+    return [Section("linear", "Linear layers", [ABOUT], table, notes, charts=_charts(rows), detail=PARTS)]

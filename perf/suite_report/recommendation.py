@@ -162,7 +162,8 @@ def sections(found: Recommendation) -> list[Section]:
     if found.unjudged:
         notes.append(f"{', '.join(one.label for one, _ in found.unjudged)}: not judged: {_why(found)}")
     data = _data(found, best, runner_up)
-    return [Section("recommendation", title, paragraphs, Table(COLUMNS, rows), notes, data, lead=lead)]
+    table, detail = Table(COLUMNS, rows), ("table", "notes")
+    return [Section("recommendation", title, paragraphs, table, notes, data, lead=lead, detail=detail)]
 
 
 def _data(found: Recommendation, best: Candidate | None, runner_up: Candidate | None) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_a_refresh_stores_every_process_with_its_provenance(stored: str) -> None
 
 
 def test_nothing_changed_is_history(project: Project) -> None:
-    done = project.run("--benchmark-compare")
+    done = project.run("--benchmark-compare", "--benchmark-columns=median")
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.statuses() == {"1ms": "SAME", "2ms": "SAME"}
     assert "2 SAME." in done.stdout

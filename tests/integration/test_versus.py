@@ -264,7 +264,7 @@ def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     process = interruptible.started(command, spin.folder, spin.environment)
     assert process.stdout is not None
     for line in process.stdout:
-        if "versus: pair 1: " in line:  # the second has begun
+        if "versus: pair 1: " in line:  # the first case is running on both sides
             break
     time.sleep(0.5)
     return process, psutil.Process(process.pid).children(recursive=True)

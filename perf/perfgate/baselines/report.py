@@ -13,7 +13,19 @@ from perfgate.compare.case_verdict import Verdict
 from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding, Tolerances
 from perfgate.records.fingerprint import Fingerprint, differences
 from perfgate.records.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, grouping, latency, mebibytes, percent, ratio_chart
+from perfgate.report import (
+    Column,
+    Section,
+    Table,
+    Value,
+    decimals,
+    grouping,
+    latency,
+    long_table,
+    mebibytes,
+    percent,
+    ratio_chart,
+)
 from perfgate.report.charts import Chart
 
 TolerancesOf = Callable[[str], Tolerances]
@@ -147,6 +159,7 @@ def sections(comparison: Comparison, tolerances_of: TolerancesOf) -> list[Sectio
             lead=[f"Against the baseline: {_counted(verdicts)}."],
             changes=_told(verdicts, changed=True),
             charts=_charts(rows, tolerances_of),
+            detail=long_table(rows),
         )
     ]
 
@@ -182,5 +195,6 @@ def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
             lead=[lead],
             changes=[] if problems else _told(told, changed=True),
             charts=_charts(rows, tolerances_of),
+            detail=long_table(rows),
         )
     ]

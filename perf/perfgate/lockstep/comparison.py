@@ -33,7 +33,7 @@ class Display(Protocol):
         """A line that stays."""
 
     def show(self, text: str) -> None:
-        """A line that the next one replaces; dropped where lines cannot be replaced."""
+        """A line that the next one replaces; where lines cannot be replaced, one a minute stays."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Lockstep:
                 self._decide()
             self.pairs += 1
             last_s = self._clock.now() - start
-            self._display.say(f"pair {self.pairs}: {self._state()}")
+            self._display.show(f"pair {self.pairs}: {self._state()}")
 
     def _state(self) -> str:
         decided = len(self.cases) - len(self.undecided)

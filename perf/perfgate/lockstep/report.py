@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from perfgate.compare.intervals import LOOKS
 from perfgate.compare.metric_verdict import WORST_FIRST, Status, changed_operators
 from perfgate.lockstep.comparison import Comparison, Lockstep
-from perfgate.report import Column, Section, Table, Value, decimals, duration, mebibytes, ratio_chart
+from perfgate.report import Column, Section, Table, Value, decimals, duration, long_table, mebibytes, ratio_chart
 
 COLUMNS = (
     Column("case", "case"),
@@ -137,5 +137,6 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             lead=[f"{b.name} against {a.name}: {', '.join(f'{n} {word}' for word, n in counts.items())}."],
             changes=[text for word, text in told if word not in ("SAME", "INCONCLUSIVE")],
             charts=ratio_chart.chart("B against A", "time of B / time of A", rows, tolerances),
+            detail=long_table(rows),
         )
     ]

@@ -22,7 +22,7 @@ from perfgate.compare.metric_verdict import FAILING
 from perfgate.machine.environment import machine, machine_key
 from perfgate.plugin import child_args, selection, terminal_lines
 from perfgate.plugin.session import Run, is_benchmark
-from perfgate.plugin.terminal_lines import Lines
+from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
 
@@ -92,6 +92,10 @@ class Gate:
     missing: list[Entry] = field(default_factory=list)
     _baseline: Baseline | None = None
     _now: Fingerprint | None = None
+    _waiting: Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = Lines(self.config, "waits for the judge")
 
     @property
     def baseline(self) -> Baseline:
@@ -147,9 +151,10 @@ class Gate:
     def _show_progress(self, reports: list[pytest.TestReport]) -> None:
         """The line of a case whose report has to wait."""
         for one in reports:
-            line = vars(one).pop("perfgate_line", None)
+            line = getattr(one, LINE, None)
             if line is not None:
-                Lines(self.config, "waits for the judge").say(line.strip())
+                self._waiting.show(line)
+                setattr(one, LINE, "")
 
     def at_once(self, record: Record) -> Verdict | None:
         """The verdict of a case whose time need not be judged; None where it must."""
@@ -216,6 +221,7 @@ class Gate:
         if not self.withheld:
             return
         config, run = self.config, self.run
+        self._waiting.clear()
         settings, arguments = run.settings, child_args.arguments(config)
         judge_all = Judge(
             policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),

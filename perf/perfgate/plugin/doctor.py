@@ -12,6 +12,7 @@ from perfgate.machine.health import Health
 from perfgate.measure import clocks, memory
 from perfgate.measure.timers import EventTimer
 from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.terminal_lines import on_terminal
 from perfgate.report import Column, Section, Table, terminal
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
 
 def text(run: Run, items: list[pytest.Item], width: int) -> str:
     """The doctor's findings as text for a terminal."""
-    return terminal.render(sections(run, items), width)
+    return terminal.render(sections(run, items), width, on_terminal=on_terminal(run.config))
 
 
 def _health(now: Health) -> list[str]:

@@ -23,13 +23,14 @@ from perfgate.plugin import (
     progress,
     refresh_mode,
     report_command,
+    terminal_summary,
     versus_mode,
     worker_mode,
 )
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.device_recovery import TAKEN
 from perfgate.plugin.session import RUN, Run, is_benchmark, relative
-from perfgate.report import terminal
+from perfgate.plugin.terminal_lines import LINE
 
 if PIPES in os.environ:  # before a conftest of an older revision imports what stood elsewhere then
     former_names.install()
@@ -125,10 +126,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     run = session.config.stash[RUN]
     run.recall_durations()
     run.disabled = session.config._benchmarksession.disabled  # type: ignore[attr-defined]  # set by pytest-benchmark
-    manager = session.config.pluginmanager
-    terminalreporter = manager.get_plugin("terminalreporter")
-    if terminalreporter is not None and session.config.get_verbosity() == 0:
-        manager.register(progress.Progress(terminalreporter), "perfgate-progress")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -166,6 +163,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     run = config.stash[RUN]
     run.waiting = [item for item in items if is_benchmark(item)]
+    terminal_summary.start_progress(config, only_benchmarks=bool(items) and len(run.waiting) == len(items))
     return run.plan()
 
 
@@ -246,9 +244,9 @@ def _finish_record(item: pytest.Item, call: pytest.CallInfo[None], report: pytes
     run.add(record, took)
     if "benchmark" in funcargs:
         funcargs["benchmark"].extra_info["perfgate"] = record.to_json()
-    if report.passed:
-        position, total = len(run.records), len(run.waiting) + len(run.records)
-        report.perfgate_line = progress.line(record, position, total, took, run.expected_left())  # type: ignore[attr-defined]  # read by Progress
+    position, total = len(run.records), len(run.waiting) + len(run.records)
+    done = progress.line(record, position, total, took, run.expected_left())
+    setattr(report, LINE, f"{record.key}: {record.status}: {record.reason}" if report.failed else done)
 
 
 def _blame_device(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -297,6 +295,7 @@ def _finish_session(session: pytest.Session, exitstatus: int) -> None:
     run = session.config.stash[RUN]
     run.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     run.finish()
+    terminal_summary.hide_benchmark_table(session.config, session.config._benchmarksession)  # type: ignore[attr-defined]  # set by pytest-benchmark
     only_skips = run.records and all(record.status == "skipped" for record in run.records.values())
     if exitstatus == pytest.ExitCode.OK and only_skips and len(run.records) == session.testscollected:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -312,7 +311,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not run.sections:
         return
     terminalreporter.ensure_newline()
-    terminalreporter.write(terminal.render(run.sections, config.get_terminal_writer().fullwidth))
+    terminalreporter.write(terminal_summary.rendered(config, run.sections))
     if run.write_error is not None:
         terminalreporter.write_line(f"perfgate: {run.write_error}", red=True)
     else:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from perfgate.plugin import terminal_summary
 from perfgate.plugin.session import RUN, relative
 from perfgate.records.record import Record
-from perfgate.report import Section, results, terminal, write
+from perfgate.report import Section, results, write
 from perfgate.report.results import Results, ResultsError
 
 OPTION = "--report-from"
@@ -38,7 +39,7 @@ def report(config: pytest.Config, path: Path) -> int:
         written = write.write(settings.report_dir, found, html=settings.html, shared=False)
     except (ResultsError, write.OutputError) as wrong:
         raise pytest.UsageError(str(wrong)) from None
-    terminalwriter.write(terminal.render(sections, terminalwriter.fullwidth))
+    terminalwriter.write(terminal_summary.rendered(config, sections))
     folder = relative(settings.report_dir, config.invocation_params.dir)
     terminalwriter.line(f"perfgate: wrote {', '.join(written)} into {folder}")
     return int(pytest.ExitCode.OK)

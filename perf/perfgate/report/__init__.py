@@ -17,10 +17,11 @@ from perfgate.report.formats import (
     seconds,
     significant,
 )
-from perfgate.report.section import MISSING, Column, Section, Table, Value
+from perfgate.report.section import MISSING, PARTS, Column, Section, Table, Value, long_table
 
 __all__ = [
     "MISSING",
+    "PARTS",
     "TEXT",
     "Axis",
     "Chart",
@@ -33,6 +34,7 @@ __all__ = [
     "decimals",
     "duration",
     "latency",
+    "long_table",
     "mebibytes",
     "milliseconds",
     "percent",

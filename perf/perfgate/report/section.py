@@ -45,17 +45,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; a row maps column keys to raw values (SI units, bytes). The first column names the row."""
+    """Columns and rows; a row maps column keys to raw values (SI units, bytes). The first column names the row.
+
+    ``least_important``: keys of the columns that a narrow terminal leaves out first, before those at the right end.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Value]]
+    least_important: Sequence[str] = ()
 
     def is_words(self, position: int) -> bool:
         """Whether a column holds words, which begin at the left; numbers end at the right."""
         return position == 0 or self.columns[position].words
 
     @classmethod
-    def from_json(cls, columns: Any, rows: Any) -> Table:
+    def from_json(cls, columns: Any, rows: Any, least_important: Any = ()) -> Table:
         """Read a table; a value must suit its column.
 
         Raises:
@@ -70,7 +74,7 @@ class Table:
                 value = row.get(column.key)
                 if value is not None and column.render.kind != "text":
                     finite(column.key, value)
-        return cls(table.columns, found)
+        return cls(table.columns, found, [text("least_important", one) for one in least_important])
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Section:
 
     ``name`` is its key in results.json, where ``data`` stands beside the table's raw rows. ``lead`` is what the whole
     report begins with: a verdict, a recommendation. ``folded``: a detail, closed in Markdown and HTML until asked for.
+    ``detail``: those of ``PARTS`` that the terminal shows with ``-v`` only.
     """
 
     name: str
@@ -91,6 +96,7 @@ class Section:
     changes: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     folded: bool = False
+    detail: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The section as data; with its name, :meth:`from_json` makes the same section of it."""
@@ -98,8 +104,12 @@ class Section:
         if self.table is not None:
             out["columns"] = [column.to_json() for column in self.table.columns]
             out["rows"] = [dict(row) for row in self.table.rows]
+            if self.table.least_important:
+                out["least_important"] = list(self.table.least_important)
         if self.charts:
             out["charts"] = [chart.to_json() for chart in self.charts]
+        if self.detail:
+            out["detail"] = list(self.detail)
         return out | {"folded": self.folded} | dict(self.data)
 
     @classmethod
@@ -112,13 +122,14 @@ class Section:
         fields = dict(mapping(f"section {name}", data))
         try:
             texts = {one: [text(one, line) for line in items(one, fields.pop(one))] for one in _TEXTS}
-            columns = fields.pop("columns", None)
+            columns, least = fields.pop("columns", None), items("least_important", fields.pop("least_important", []))
             return cls(
                 name,
                 text("title", fields.pop("title")),
-                table=None if columns is None else Table.from_json(columns, fields.pop("rows")),
+                table=None if columns is None else Table.from_json(columns, fields.pop("rows"), least),
                 charts=[Chart.from_json(one) for one in items("charts", fields.pop("charts", []))],
                 folded=bool(fields.pop("folded")),
+                detail=[text("detail", one) for one in items("detail", fields.pop("detail", []))],
                 data=free_form("data", fields),
                 **texts,
             )
@@ -126,6 +137,17 @@ class Section:
             raise RecordError(f"section {name}: field {missing} is missing") from None
         except RecordError as wrong:
             raise RecordError(f"section {name}: {wrong}") from None
+
+
+SHORT_TABLE = 10
+"""Rows of a table of verdicts that the terminal shows without being asked."""
+PARTS = ("paragraphs", "table", "notes")
+"""What of a section a terminal can leave out until asked for. Its lead and its changes are always shown."""
+
+
+def long_table(rows: Sequence[object]) -> tuple[str, ...]:
+    """A section's ``detail`` where its table of verdicts is too long to be shown unasked: what fails is told above."""
+    return ("table",) if len(rows) > SHORT_TABLE else ()
 
 
 _TEXTS = ("paragraphs", "notes", "lead", "changes")

@@ -107,7 +107,7 @@ def test_it_ends_when_all_is_decided() -> None:
     assert statuses(comparison) == {"sum/a": "SAME", "sum/b": "REGRESSED", "sum/c": "IMPROVED"}
     assert comparison.pairs < 10
     assert comparison.needed_s is None
-    assert comparison.display.said[-1].startswith(f"pair {comparison.pairs}: 3 of 3 cases decided, ")
+    assert comparison.display.shown[-1].startswith(f"pair {comparison.pairs}: 3 of 3 cases decided, ")
 
 
 def test_who_goes_first_alternates() -> None:

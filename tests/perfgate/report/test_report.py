@@ -7,12 +7,14 @@ import pytest
 from perfgate.plugin import progress
 from perfgate.records.record import Metric, Record
 from perfgate.report import (
+    PARTS,
     Column,
     Section,
     Table,
     decimals,
     duration,
     latency,
+    long_table,
     markdown,
     mebibytes,
     milliseconds,
@@ -109,6 +111,66 @@ class TestTerminal:
         assert places == sorted(places)
 
 
+def short(section: Section, width: int = 200, *, on_terminal: bool = True) -> str:
+    return terminal.render([section], width, verbose=False, on_terminal=on_terminal)
+
+
+class TestTerminalInShort:
+    TABLE = Table(WIDE.columns, WIDE.rows, ("c0", "c5"))
+
+    @pytest.mark.parametrize(
+        ("part", "text"), [("paragraphs", "a paragraph"), ("table", "column 0"), ("notes", "a note")]
+    )
+    def test_a_detail_is_left_out_and_everything_else_stays(self, part: str, text: str) -> None:
+        found = short(Section("s", "Title", ["a paragraph"], WIDE, ["a note"], lead=["a lead"], detail=(part,)))
+        for one in ("Title", "a lead", "a paragraph", "column 0", "a note"):
+            assert (one in found) is (one != text)
+
+    def test_a_section_of_details_alone_is_named_at_the_end(self) -> None:
+        found = short(Section("s", "Title", ["a paragraph"], WIDE, ["a note"], detail=PARTS))
+        assert found.splitlines()[-1].endswith("Title.")
+        assert "a paragraph" not in found
+
+    def test_a_lead_and_what_changed_are_never_left_out(self) -> None:
+        found = short(Section("s", "Title", table=WIDE, lead=["a lead"], changes=["it failed"], detail=PARTS))
+        assert "a lead" in found
+        assert "- it failed" in found
+
+    def test_the_first_section_comes_last(self) -> None:
+        sections = [Section("a", "First", ["one"]), Section("b", "Second", ["two"])]
+        found = terminal.render(sections, 80, verbose=False)
+        assert found.index("Second") < found.index("First")
+
+    @pytest.mark.parametrize(
+        ("width", "kept"), [(200, "01234567"), (160, "123467"), (140, "12346"), (100, "123"), (40, "1")]
+    )
+    def test_columns_go_by_importance_and_then_from_the_right(self, width: int, kept: str) -> None:
+        lines = short(Section("s", "S", table=self.TABLE), width).splitlines()
+        header = [line for line in lines if line.lstrip().startswith("row")]
+        assert len(header) == 1
+        assert [n for n in "01234567" if f"column {n}" in header[0]] == list(kept)
+
+    def test_where_there_is_no_terminal_every_column_is_there(self) -> None:
+        header = short(Section("s", "S", table=self.TABLE), 40, on_terminal=False).splitlines()[2]
+        assert all(f"column {n}" in header for n in range(8))
+
+    def test_json_has_what_the_terminal_needs_and_older_files_have_not(self) -> None:
+        section = Section("s", "S", table=self.TABLE, detail=["notes"])
+        data = json.loads(json.dumps(section.to_json()))
+        again = Section.from_json("s", data)
+        assert again.table is not None
+        assert (list(again.detail), list(again.table.least_important)) == (["notes"], ["c0", "c5"])
+        del data["detail"], data["least_important"]
+        older = Section.from_json("s", data)
+        assert older.table is not None
+        assert (list(older.detail), list(older.table.least_important)) == ([], [])
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(10, ()), (11, ("table",))])
+def test_a_long_table_of_verdicts_is_a_detail(rows: int, hidden: tuple[str, ...]) -> None:
+    assert long_table([{}] * rows) == hidden
+
+
 class Words(HTMLParser):
     """Collects the tags of a text; there must be none."""
 
@@ -189,7 +251,7 @@ class TestProgress:
 
     def test_line_with_the_time_left(self) -> None:
         line = progress.line(record(latency_s=0.5), position=3, total=13, took_s=23.2, left_s=200)
-        assert line == "  [3/13] sums/loop: 500 ms (23 s; about 3 min 20 s left)"
+        assert line == "[3/13] sums/loop: 500 ms (23 s; about 3 min 20 s left)"
 
     @pytest.mark.parametrize(("position", "left_s"), [(13, 200), (3, None), (3, 0.0)])
     def test_line_where_nothing_is_left_or_known(self, position: int, left_s: float | None) -> None:

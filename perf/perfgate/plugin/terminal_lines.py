@@ -8,11 +8,6 @@ from typing import Literal
 import pytest
 
 
-def strict(config: pytest.Config) -> bool:
-    """Whether INCONCLUSIVE fails: ``--strict`` was typed. pytest's own setting of that name is about other things."""
-    return "--strict" in config.invocation_params.args
-
-
 def report(config: pytest.Config, node: str, failure: str | None) -> None:
     """Report a test that no item stands for, or one that ran elsewhere, without a traceback."""
     location = (node.partition("::")[0], None, node.rpartition("::")[2])

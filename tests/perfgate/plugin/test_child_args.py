@@ -10,9 +10,20 @@ from perfgate.plugin.child_args import BENCHMARK_FLAGS, BENCHMARK_MANY, process_
 
 
 def test_workers_get_the_selection_and_none_of_the_controllers_options() -> None:
-    given = ["perf", "-k", "nf4", "--versus", "x", "--versus-budget=5", "--report-dir", "r", "-x", "--quick"]
+    given = [
+        "perf",
+        "-k",
+        "nf4",
+        "--perfgate-versus",
+        "x",
+        "--perfgate-versus-budget=5",
+        "--perfgate-report-dir",
+        "r",
+        "-x",
+        "--perfgate-quick",
+    ]
     own = ["--benchmark-disable", "-q", "-p", "no:cacheprovider"]
-    assert worker_arguments(given) == ["perf", "-k", "nf4", "--quick", *own]
+    assert worker_arguments(given) == ["perf", "-k", "nf4", "--perfgate-quick", *own]
     assert worker_arguments(["--benchmark-json=a.json", "-vv", "tests"]) == ["tests", *own]
 
 
@@ -48,6 +59,6 @@ def test_every_flag_of_pytest_benchmark_is_known() -> None:
 
 
 def test_a_suites_own_options_stay_with_the_controller() -> None:
-    given = ["perf", "--max-memory", "2GiB", "--min-quality=0.9", "--quick", "--no-html"]
-    assert process_arguments(given, ["--max-memory", "--min-quality"]) == ["perf", "--quick"]
+    given = ["perf", "--max-memory", "2GiB", "--min-quality=0.9", "--perfgate-quick", "--perfgate-no-html"]
+    assert process_arguments(given, ["--max-memory", "--min-quality"]) == ["perf", "--perfgate-quick"]
     assert process_arguments(given) == given[:-1]

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from perfgate.measure.measurement import Measure
 
 if activation.is_worker():  # before a conftest of an older revision imports what stood elsewhere then
-    from perfgate.plugin import former_names
+    from perfgate.plugin.former_names import install
 
-    former_names.install()
+    install()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     command_line.add_options(parser)
     if activation.is_worker():
+        from perfgate.plugin import former_names
+
         former_names.add_options(parser)
 
 

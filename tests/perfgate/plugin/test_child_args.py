@@ -6,25 +6,26 @@ import argparse
 
 import pytest
 import pytest_benchmark.plugin
-from perfgate.plugin.child_args import BENCHMARK_FLAGS, BENCHMARK_MANY, process_arguments, worker_arguments
+from perfgate.plugin.child_args import BENCHMARK_FLAGS, BENCHMARK_MANY, arguments, process_arguments, worker_arguments
 
 
-def test_workers_get_the_selection_and_none_of_the_controllers_options() -> None:
-    given = [
-        "perf",
-        "-k",
-        "nf4",
-        "--perfgate-versus",
-        "x",
-        "--perfgate-versus-budget=5",
-        "--perfgate-report-dir",
-        "r",
-        "-x",
-        "--perfgate-quick",
-    ]
+@pytest.mark.parametrize("prefix", ["--perfgate-", "--"])
+def test_workers_get_the_selection_and_none_of_the_controllers_options(prefix: str) -> None:
+    """By whichever name: a suite has short ones."""
+    theirs = [f"{prefix}versus", "x", f"{prefix}versus-budget=5", f"{prefix}report-dir", "r", "-x", f"{prefix}judge"]
     own = ["--benchmark-disable", "-q", "-p", "no:cacheprovider"]
-    assert worker_arguments(given) == ["perf", "-k", "nf4", "--perfgate-quick", *own]
+    given = ["perf", "-k", "nf4", *theirs, f"{prefix}quick", "--perfgate-strict"]
+    assert worker_arguments(given) == ["perf", "-k", "nf4", f"{prefix}quick", *own]
     assert worker_arguments(["--benchmark-json=a.json", "-vv", "tests"]) == ["tests", *own]
+
+
+def test_what_the_environment_adds_is_passed_on_too(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--perfgate-quick --perfgate-reason='more words' -k 'a or b'")
+    config = pytester.parseconfig("-p", "perfgate.plugin", "--perfgate-device=cpu")
+    given = arguments(config)
+    at = given.index("--perfgate-quick")
+    assert given[at : at + 3] == ["--perfgate-quick", "-k", "a or b"]
+    assert given.index("--perfgate-device=cpu") > at
 
 
 @pytest.mark.parametrize(

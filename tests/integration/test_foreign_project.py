@@ -91,6 +91,14 @@ class Project:
             check=False,
         )
 
+    def transcript(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """A session's exit code and what a terminal shows of it: both streams, in their order."""
+        merged = (
+            f"import os; os.dup2(1, 2); os.execv({sys.executable!r}, {[sys.executable, '-m', 'pytest', *arguments]!r})"
+        )
+        done = self.python("-c", merged, PYTHONUNBUFFERED="1", **environment)
+        return done.returncode, _masked(done.stdout)
+
     def pytest(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "pytest", *arguments, **environment)
 
@@ -131,8 +139,7 @@ def test_sessions_are_as_they_are_without_perfgate(tmp_path: Path, sessions: Seq
     seen = []
     for more in ((), WITHOUT):
         project = Project(tmp_path / ("without" if more else "with"))
-        done = [project.pytest(*line, *more, STEP_S=step) for line, step in sessions]
-        outputs = [(one.returncode, _masked(one.stdout), _masked(one.stderr)) for one in done]
+        outputs = [project.transcript(*line, *more, STEP_S=step) for line, step in sessions]
         seen.append(json.loads(json.dumps([outputs, project.files()]).replace(str(project.folder), "HERE")))
     assert seen[0] == seen[1]
 

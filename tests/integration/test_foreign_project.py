@@ -51,6 +51,12 @@ LIGHT = {
     "perfgate.plugin.hookspec",
 }
 """All that perfgate may import in a session that measures nothing."""
+MERGED = """
+import os, sys
+os.dup2(1, 2)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])
+"""
+"""Runs pytest with its standard error where its standard output goes."""
 LOADED = """
 import json, sys
 import pytest
@@ -93,10 +99,7 @@ class Project:
 
     def transcript(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """A session's exit code and what a terminal shows of it: both streams, in their order."""
-        merged = (
-            f"import os; os.dup2(1, 2); os.execv({sys.executable!r}, {[sys.executable, '-m', 'pytest', *arguments]!r})"
-        )
-        done = self.python("-c", merged, PYTHONUNBUFFERED="1", **environment)
+        done = self.python("-c", MERGED, *arguments, PYTHONUNBUFFERED="1", **environment)
         return done.returncode, _masked(done.stdout)
 
     def pytest(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -177,7 +180,8 @@ def test_a_session_that_measures_does_import_them(project: Project) -> None:
 
 def test_no_option_is_anything_but_perfgates(project: Project) -> None:
     def options(*more: str) -> set[str]:
-        return set(re.findall(r"^  (-[-\w]+)", project.pytest("--help", *more).stdout, re.MULTILINE))
+        lines = re.findall(r"(?m)^  (-.*?)(?:  |$)", project.pytest("--help", *more).stdout)
+        return {name for line in lines for name in re.findall(r"(?<![\w-])--?\w[-\w]*", line)}
 
     more = options() - options(*WITHOUT)
     assert "--perfgate-device" in more

@@ -19,7 +19,7 @@ STAMP = $(VENV)/.installed
 NODE_MODULES = $(VENV)/node_modules
 WORKFLOWS = .github/workflows
 
-.PHONY: perf test test-slow test-gpu lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
+.PHONY: perf test test-slow test-gpu start-up lint doctor compare versus refresh selftest gpu-evidence workflow-tools \
 	comment propose
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
@@ -33,6 +33,9 @@ test-slow: $(STAMP)
 
 test-gpu: $(STAMP)  ## run the tests that need a GPU; fails where there is none
 	$(RUN) tests.gpu_evidence --tests-only
+
+start-up: $(STAMP)  ## what perfgate adds to the start of a session that measures nothing
+	$(RUN) tests.start_up $(ARGS)
 
 gpu-evidence: $(STAMP)  ## for the first GPU: its tests, a quick run and refresh, the table "What has run where"
 	$(RUN) tests.gpu_evidence

@@ -28,8 +28,8 @@ FROM_BUNDLE ?=
 NODE_MODULES = $(VENV)/node_modules
 WORKFLOWS = .github/workflows
 
-.PHONY: perf test test-slow test-image test-gpu lint doctor compare versus refresh selftest gpu-evidence gpu-bundle \
-	workflow-tools comment propose
+.PHONY: perf test test-slow test-image test-gpu start-up lint doctor compare versus refresh selftest gpu-evidence \
+	gpu-bundle workflow-tools comment propose
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(OPTIONS)
@@ -49,6 +49,9 @@ test-image:  ## the tests and the quick benchmarks under the versions of a CUDA 
 
 test-gpu: $(STAMP)  ## run the tests that need a GPU; fails where there is none
 	$(RUN) tests.gpu_evidence --tests-only
+
+start-up: $(STAMP)  ## what perfgate adds to the start of a session that measures nothing
+	$(RUN) tests.start_up $(ARGS)
 
 # STAGE is 1, 2 or 3 (default: all). FROM_BUNDLE names the folder that `make gpu-bundle` filled, on a machine without an
 # index: nothing is installed from one then, and PYTHON is the image's own.

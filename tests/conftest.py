@@ -57,13 +57,13 @@ CONFTEST = """
     from perfgate.measure.measurement import Instruments
     from perfgate.measure.memory import BALLAST_BYTES, FakeMeter
     from perfgate.report import Column, Section, Table, mebibytes, milliseconds
-    from perfgate.plugin.session import RUN
+    from perfgate.plugin import session
 
     ROUNDS = (0.0, 1.0, 0.0, 1.5, 0.0, 1.25)  # the clock's steps: rounds of 1.0, 1.5 and 1.25 seconds, again and again
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(config):
-        config.stash[RUN]._instruments = Instruments(FakeClock(itertools.cycle(ROUNDS)), FakeMeter(BALLAST_BYTES))
+        session.of(config)._instruments = Instruments(FakeClock(itertools.cycle(ROUNDS)), FakeMeter(BALLAST_BYTES))
 
     def pytest_benchmark_generate_machine_info():
         return {}  # pytest-benchmark's own takes a second
@@ -136,7 +136,7 @@ class Project:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in this process, which is why it must not pin anything."""
-        return self.pytester.runpytest_inprocess("--no-pins", *arguments)
+        return self.pytester.runpytest_inprocess("--perfgate-no-pins", *arguments)
 
     def run_subprocess(self, *arguments: str) -> pytest.RunResult:
         return self.pytester.runpytest_subprocess(*arguments, timeout=60)

@@ -19,15 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "doctor",
-        usage="%(prog)s [what pytest would be given: paths, --model, --device, -k ...]",
+        usage="%(prog)s [what pytest would be given: paths, options, -k ...]",
         help="tell the devices, meters, clocks and pins of this machine, which cases will run, and why others will not",
     )
     report = commands.add_parser(
         "report",
-        usage="%(prog)s [--from results.json] [--report-dir DIR] [what pytest would be given: the suite's options]",
+        usage="%(prog)s [--from results.json] [--report-dir DIR] [what pytest would be given: options]",
         help="write a run's report again from its results.json, with the options given now; nothing is measured",
     )
     report.add_argument("--from", dest="results", default=DEFAULT_RESULTS, metavar="FILE", help="default: %(default)s")
+    report.add_argument("--report-dir", metavar="DIR", help="default: perf-report, or as [tool.perfgate] says")
     selftest = commands.add_parser(
         "selftest",
         usage="%(prog)s [--hours H] [--kinds PATTERN ...] [--results FILE] [what pytest would be given]",
@@ -40,13 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     parsed, extra = parser.parse_known_args(arguments)  # argparse.REMAINDER refuses an option in the first place
     if parsed.command == "report":
         paths = _benchmark_paths()  # their conftest.py has the suite's part of the report
-        return int(pytest.main(["-p", "perfgate.plugin", f"{OPTION}={parsed.results}", *extra, *paths]))
+        folder = [] if parsed.report_dir is None else [f"--perfgate-report-dir={parsed.report_dir}"]
+        return int(pytest.main(["-p", "perfgate.plugin", f"{OPTION}={parsed.results}", *folder, *extra, *paths]))
     names_paths = any(Path(argument.split("::")[0]).exists() for argument in extra)
     if not names_paths:
         extra = [*extra, *_benchmark_paths()]
     if parsed.command == "selftest":
         return _selftest(parsed, extra)
-    return int(pytest.main(["-p", "perfgate.plugin", "--doctor", "-q", "--no-header", *extra]))
+    return int(pytest.main(["-p", "perfgate.plugin", "--perfgate-doctor", "-q", "--no-header", *extra]))
 
 
 def _selftest(parsed: argparse.Namespace, extra: list[str]) -> int:

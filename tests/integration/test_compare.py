@@ -92,7 +92,9 @@ class Project:
         )
 
     def refresh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("--refresh-baseline", "--reason", "because", "--accept-busy", *arguments)
+        return self.run(
+            "--perfgate-refresh-baseline", "--perfgate-reason", "because", "--perfgate-accept-busy", *arguments
+        )
 
     def baselines(self) -> list[Path]:
         return sorted(self.folder.glob("baselines/*/*.json"))
@@ -171,14 +173,16 @@ def test_a_slowdown_fails_its_own_test_with_one_paragraph(project: Project, monk
 
 
 def test_more_memory_fails(project: Project) -> None:
-    done = project.run("--benchmark-compare", "--inject", "memory=1MiB@spin/2ms", "--judge-budget", "1")
+    done = project.run(
+        "--benchmark-compare", "--perfgate-inject", "memory=1MiB@spin/2ms", "--perfgate-judge-budget", "1"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert project.statuses()["2ms"] == "REGRESSED"
     assert "peak_memory_bytes: 0 bytes became 1.0 MiB" in done.stdout
 
 
 def test_a_wrong_result_fails(project: Project) -> None:
-    done = project.run("--benchmark-compare", "--inject", "wrong@spin/2ms", "-k", "2ms")
+    done = project.run("--benchmark-compare", "--perfgate-inject", "wrong@spin/2ms", "-k", "2ms")
     assert done.returncode == 1
     assert project.statuses() == {"2ms": "REGRESSED"}
     assert project.verdicts()["2ms"]["reason"].startswith("works on one side only: it worked before and fails now")
@@ -186,7 +190,7 @@ def test_a_wrong_result_fails(project: Project) -> None:
 
 @pytest.mark.parametrize("fault", ["vanish", "rename"])
 def test_a_case_that_is_gone_is_missing(project: Project, fault: str) -> None:
-    done = project.run("--benchmark-compare", "--inject", f"{fault}@spin/2ms", "-k", "2ms")
+    done = project.run("--benchmark-compare", "--perfgate-inject", f"{fault}@spin/2ms", "-k", "2ms")
     assert done.returncode == 1, done.stdout + done.stderr
     assert project.statuses()["2ms"] == "MISSING"
     assert project.statuses().get("2ms-renamed") == (None if fault == "vanish" else "NEW")
@@ -197,7 +201,9 @@ def test_a_case_that_is_gone_is_missing(project: Project, fault: str) -> None:
 @pytest.mark.slow
 def test_a_renamed_case_with_an_alias_is_compared(project: Project) -> None:
     project.table('aliases = { "spin/2ms" = "spin/2ms-renamed" }')
-    done = project.run("--benchmark-compare", "--inject", "rename@spin/2ms", "-k", "2ms", "--tolerance", "20")
+    done = project.run(
+        "--benchmark-compare", "--perfgate-inject", "rename@spin/2ms", "-k", "2ms", "--perfgate-tolerance", "20"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.statuses() == {"2ms-renamed": "SAME"}
 
@@ -205,7 +211,7 @@ def test_a_renamed_case_with_an_alias_is_compared(project: Project) -> None:
 def test_deselected_is_not_missing(project: Project) -> None:
     assert project.run("--benchmark-compare", "-k", "1ms").returncode == 0
     assert project.statuses() == {"1ms": "SAME"}
-    assert project.run("--quick", "--benchmark-compare").returncode == 0
+    assert project.run("--perfgate-quick", "--benchmark-compare").returncode == 0
     assert project.statuses() == {"1ms": "SAME"}
     (project.folder / "test_other.py").write_text("def test_other(measure):\n    measure(sum, [1])\n")
     assert project.run("test_other.py", "--benchmark-compare").returncode == 0
@@ -213,30 +219,44 @@ def test_deselected_is_not_missing(project: Project) -> None:
 
 
 def test_a_case_outside_the_default_is_new(project: Project) -> None:
-    done = project.run("--all-cases", "--benchmark-compare")
+    done = project.run("--perfgate-all-cases", "--benchmark-compare")
     assert done.returncode == 0
     assert project.statuses() == {"1ms": "SAME", "2ms": "SAME", "3ms": "NEW"}
-    assert "NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT" in done.stdout
+    assert (
+        "NEW and IMPROVED are recorded by: pytest perf --perfgate-refresh-baseline --perfgate-reason TEXT"
+        in done.stdout
+    )
 
 
 @pytest.mark.slow
 def test_stopping_at_the_first_failure_judges_what_there_is(project: Project) -> None:
-    done = project.run("--benchmark-compare", "-x", "--inject", "wrong@spin/1ms", "--judge-budget", "30")
+    done = project.run(
+        "--benchmark-compare", "-x", "--perfgate-inject", "wrong@spin/1ms", "--perfgate-judge-budget", "30"
+    )
     assert done.returncode == 1
     assert project.statuses() == {"1ms": "REGRESSED"}
-    done = project.run("--benchmark-compare", "-x", "--inject", "wrong@spin/2ms", "--tolerance", "20")
+    done = project.run("--benchmark-compare", "-x", "--perfgate-inject", "wrong@spin/2ms", "--perfgate-tolerance", "20")
     assert project.statuses() == {"1ms": "SAME", "2ms": "REGRESSED"}
 
 
 @pytest.mark.slow
 def test_without_a_budget_it_is_inconclusive_and_strict_fails(project: Project) -> None:
-    arguments = ["--benchmark-compare", "--judge", "-k", "2ms", "--judge-budget", "0.001", "--tolerance", "0.01"]
+    arguments = [
+        "--benchmark-compare",
+        "--perfgate-judge",
+        "-k",
+        "2ms",
+        "--perfgate-judge-budget",
+        "0.001",
+        "--perfgate-tolerance",
+        "0.01",
+    ]
     done = project.run(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.statuses() == {"2ms": "INCONCLUSIVE"}
     assert "spin/2ms: INCONCLUSIVE: latency_s:" in done.stdout
     assert "Changed since: nothing; times are judged all the same." in done.stdout
-    assert project.run(*arguments, "--strict").returncode == 1
+    assert project.run(*arguments, "--perfgate-strict").returncode == 1
 
 
 @pytest.mark.slow
@@ -283,10 +303,16 @@ def test_where_the_environment_cannot_be_rebuilt_fresh_processes_decide(project:
     [
         (["--benchmark-compare", "."], "'.' is neither a baseline's number nor a file; a value belongs after `=`"),
         (["--benchmark-compare=0007"], "no baseline 0007 in"),
-        (["--benchmark-compare", "--baseline-machine=mars"], "no baseline for this machine (mars)"),
-        (["--refresh-baseline"], "--refresh-baseline needs --reason TEXT"),
-        (["--refresh-baseline", "--reason", "x", "--runs", "1"], "--runs: got 1, expected 5 or more"),
-        (["--refresh-baseline", "--reason", "x", "--benchmark-compare"], "exclude each other: pass one of them"),
+        (["--benchmark-compare", "--perfgate-baseline-machine=mars"], "no baseline for this machine (mars)"),
+        (["--perfgate-refresh-baseline"], "--perfgate-refresh-baseline needs --perfgate-reason TEXT"),
+        (
+            ["--perfgate-refresh-baseline", "--perfgate-reason", "x", "--perfgate-runs", "1"],
+            "--perfgate-runs: got 1, expected 5 or more",
+        ),
+        (
+            ["--perfgate-refresh-baseline", "--perfgate-reason", "x", "--benchmark-compare"],
+            "exclude each other: pass one of them",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(project: Project, arguments: list[str], message: str) -> None:
@@ -329,14 +355,14 @@ class TestRefresh:
         assert done.returncode == 1, done.stdout + done.stderr
         assert "Nothing was stored" in done.stdout
         assert "spin/1ms: REGRESSED" in done.stdout
-        assert "to store what is worse all the same, add --accept-regressions" in done.stdout
+        assert "to store what is worse all the same, add --perfgate-accept-regressions" in done.stdout
         assert len(project.baselines()) == 1
-        assert project.refresh("-k", "1ms", "--accept-regressions").returncode == 0
+        assert project.refresh("-k", "1ms", "--perfgate-accept-regressions").returncode == 0
         assert len(project.baselines()) == 2
 
     @pytest.mark.slow
     def test_what_fails_is_not_stored(self, project: Project) -> None:
-        done = project.refresh("-k", "1ms", "--inject", "wrong")
+        done = project.refresh("-k", "1ms", "--perfgate-inject", "wrong")
         assert done.returncode == 1
         assert "spin/1ms: failed: AssertionError" in done.stdout
         assert "nothing can be stored after this one, so it is the last" in done.stdout
@@ -345,7 +371,7 @@ class TestRefresh:
 
     @pytest.mark.slow
     def test_a_case_that_is_gone_leaves_the_baseline(self, project: Project) -> None:
-        done = project.refresh("--inject", "vanish@spin/2ms")
+        done = project.refresh("--perfgate-inject", "vanish@spin/2ms")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "spin/2ms is gone and leaves the baseline" in done.stdout
         assert set(load(project.baselines()[-1]).entries) == {"spin/1ms"}
@@ -358,10 +384,10 @@ class TestRefresh:
             "refresh_mode.LOOK_EVERY_S = 0.01\n"
             "health.read = lambda *devices: health.Health(3.0, 2**30, None)\n"
         )
-        done = project.run("--refresh-baseline", "--reason", "x")
+        done = project.run("--perfgate-refresh-baseline", "--perfgate-reason", "x")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
         assert "load 3, at most 0.5 allowed" in done.stdout + done.stderr
-        assert "--accept-busy" in done.stdout + done.stderr
+        assert "--perfgate-accept-busy" in done.stdout + done.stderr
 
     def test_killed_it_leaves_the_old_baseline_and_no_process(self, project: Project) -> None:
         killed(project, 3.0)
@@ -378,7 +404,7 @@ class TestRefresh:
 def killed(project: Project, after_s: float) -> None:
     """Kill a refresh after some seconds: the old baseline still loads, nothing half-written and no process is left."""
     process = subprocess.Popen(
-        project.command("--refresh-baseline", "--reason", "x", "--accept-busy"),
+        project.command("--perfgate-refresh-baseline", "--perfgate-reason", "x", "--perfgate-accept-busy"),
         cwd=project.folder,
         env=project.environment,
         stdout=subprocess.DEVNULL,

@@ -32,7 +32,12 @@ def interrupted_at(project: Project, text: str, *arguments: str) -> str:
 def test_a_judge_that_is_interrupted_tells_what_it_decided(tmp_path: Path) -> None:
     project = Project(tmp_path)
     assert project.refresh().returncode == 0
-    faults = ["--inject", "slow=50%@spin/1ms", "--inject", "slow=5%@spin/2ms"]  # 5% is never decided at tolerance 5%
+    faults = [
+        "--perfgate-inject",
+        "slow=50%@spin/1ms",
+        "--perfgate-inject",
+        "slow=5%@spin/2ms",
+    ]  # 5% is never decided at tolerance 5%
     output = interrupted_at(project, "1 of 2 cases decided", "--benchmark-compare", *faults)
     verdicts = project.verdicts()
     assert verdicts["1ms"]["status"] == "REGRESSED", output
@@ -42,7 +47,14 @@ def test_a_judge_that_is_interrupted_tells_what_it_decided(tmp_path: Path) -> No
 
 @pytest.mark.slow
 class TestRefresh:
-    ARGUMENTS = ("--refresh-baseline", "--reason", "x", "--accept-busy", "--runs", "6")
+    ARGUMENTS = (
+        "--perfgate-refresh-baseline",
+        "--perfgate-reason",
+        "x",
+        "--perfgate-accept-busy",
+        "--perfgate-runs",
+        "6",
+    )
 
     def test_too_few_processes_are_no_baseline(self, tmp_path: Path) -> None:
         project = Project(tmp_path)

@@ -1,4 +1,4 @@
-"""``--versus``: two sides in lockstep, on a small project whose calls last as long as they say."""
+"""``--perfgate-versus``: two sides in lockstep, on a small project whose calls last as long as they say."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perfgate.lockstep.worker_client import Worker, WorkerError
 from tests.support import interruptible
 from tests.support.subprocesses import finding
 
-fcntl = pytest.importorskip("fcntl", reason="--versus is not for Windows")
+fcntl = pytest.importorskip("fcntl", reason="--perfgate-versus is not for Windows")
 PERF = Path(__file__).resolve().parents[2] / "perf"
 
 BENCHMARK = """
@@ -119,7 +119,7 @@ class Spin:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command("--versus", sys.executable, *arguments),
+            self.command("--perfgate-versus", sys.executable, *arguments),
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -141,7 +141,7 @@ def spin(tmp_path: Path) -> Spin:
 
 
 def test_same_environment_is_the_same(spin: Spin) -> None:
-    done = spin.run("--tolerance", "10", "--versus-budget", "90")
+    done = spin.run("--perfgate-tolerance", "10", "--perfgate-versus-budget", "90")
     assert done.returncode == 0, done.stdout + done.stderr
     assert spin.verdicts() == {"short": "SAME"}
     assert "Versions that differ: none of those listed" in done.stdout
@@ -153,7 +153,7 @@ def test_same_environment_is_the_same(spin: Spin) -> None:
 
 
 def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> None:
-    done = spin.run("--inject", "slow=50%")
+    done = spin.run("--perfgate-inject", "slow=50%")
     assert done.returncode == 1, done.stdout + done.stderr
     assert spin.verdicts() == {"short": "REGRESSED"}
     assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.05)
@@ -165,7 +165,7 @@ def test_a_slower_side_fails_its_own_test_without_a_traceback(spin: Spin) -> Non
 @pytest.mark.slow
 def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin) -> None:
     spin.cases("fails", "dies", "short")
-    done = spin.run("--inject", "slow=50%")
+    done = spin.run("--perfgate-inject", "slow=50%")
     assert done.returncode == 1
     assert spin.verdicts() == {"fails": "REGRESSED", "dies": "REGRESSED", "short": "REGRESSED"}
     verdicts = {key.partition("/")[2]: case["verdict"] for key, case in spin.found()["cases"].items()}
@@ -178,15 +178,15 @@ def test_a_side_that_fails_or_dies_ends_its_case_and_the_rest_goes_on(spin: Spin
 @pytest.mark.slow
 def test_a_case_that_ends_by_itself_leaves_its_processes_to_the_next(spin: Spin) -> None:
     spin.cases("fails", "short")
-    spin.run("--inject", "slow=50%")
+    spin.run("--perfgate-inject", "slow=50%")
     assert len((spin.folder / "workers.log").read_text()) == 2 * spin.found()["pairs"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("given", [[], ["--versus-apart"]])
+@pytest.mark.parametrize("given", [[], ["--perfgate-versus-apart"]])
 def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[str]) -> None:
     spin.cases("alone", "short")
-    done = spin.run("--inject", "slow=100%", *given)
+    done = spin.run("--perfgate-inject", "slow=100%", *given)
     assert done.returncode == 1, done.stdout + done.stderr
     assert spin.verdicts() == {"alone": "REGRESSED", "short": "REGRESSED"}
     cases = {key.partition("/")[2]: case for key, case in spin.found()["cases"].items()}
@@ -209,7 +209,7 @@ def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
 @pytest.mark.slow
 def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
     spin.cases("parts")
-    done = spin.run("--inject", "slow=50%")
+    done = spin.run("--perfgate-inject", "slow=50%")
     assert done.returncode == 1, done.stdout + done.stderr
     order = (spin.folder / "order.log").read_text()
     assert "ABABAB" in order  # a call has three parts: without pauses it were AAABBB
@@ -227,7 +227,7 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     git(spin.folder, "add", ".")
     git(spin.folder, "commit", "-qm", "first")
     spin.cases("short", "parts")
-    command = spin.command("--versus", "git:HEAD", "--tolerance", "20")
+    command = spin.command("--perfgate-versus", "git:HEAD", "--perfgate-tolerance", "20")
     done = subprocess.run(
         command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -243,11 +243,17 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--versus", "nonsense"], "'nonsense' is no environment; allowed: an interpreter"),
-        (["--versus", "/no/such/python"], "/no/such/python is no file that can be run"),
-        (["--versus", "git:nowhere"], "is no git checkout"),
-        (["--versus", sys.executable, "--versus-budget", "0"], "--versus-budget: got 0, expected seconds above 0"),
-        (["--versus", sys.executable, "--tolerance", "0"], "tolerance time: got 0.0, expected a fraction above 0"),
+        (["--perfgate-versus", "nonsense"], "'nonsense' is no environment; allowed: an interpreter"),
+        (["--perfgate-versus", "/no/such/python"], "/no/such/python is no file that can be run"),
+        (["--perfgate-versus", "git:nowhere"], "is no git checkout"),
+        (
+            ["--perfgate-versus", sys.executable, "--perfgate-versus-budget", "0"],
+            "--perfgate-versus-budget: got 0, expected seconds above 0",
+        ),
+        (
+            ["--perfgate-versus", sys.executable, "--perfgate-tolerance", "0"],
+            "tolerance time: got 0.0, expected a fraction above 0",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], message: str) -> None:
@@ -260,7 +266,7 @@ def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], 
 
 def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A comparison that runs, and its workers."""
-    command = spin.command("--versus", sys.executable, "--inject", "slow=5%")
+    command = spin.command("--perfgate-versus", sys.executable, "--perfgate-inject", "slow=5%")
     process = interruptible.started(command, spin.folder, spin.environment)
     assert process.stdout is not None
     for line in process.stdout:
@@ -304,7 +310,7 @@ def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: S
         )
         return listed.stdout.splitlines()[1:]
 
-    command = spin.command("--versus", "git:HEAD")
+    command = spin.command("--perfgate-versus", "git:HEAD")
     process = subprocess.Popen(
         command, cwd=spin.folder, env=spin.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -316,7 +322,7 @@ def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: S
     folder = Path(left.split()[0])
     assert folder.is_dir()
     subprocess.run(
-        [*command, "--tolerance", "50"], cwd=spin.folder, env=spin.environment, check=True, capture_output=True
+        [*command, "--perfgate-tolerance", "50"], cwd=spin.folder, env=spin.environment, check=True, capture_output=True
     )
     assert worktrees() == []
     assert not folder.parent.exists()

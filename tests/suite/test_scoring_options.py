@@ -303,8 +303,11 @@ def test_answers_are_longer_on_an_accelerator(parse: Parse, pytestconfig: pytest
         ({"scoring_tokens": 0}, "--scoring-tokens: got 0, expected a whole number of at least 1"),
         ({"export_scoring": "answers.xlsx"}, "--export-scoring: got "),
         ({"export_scoring": "pyproject.toml/a.csv"}, "--export-scoring: "),
-        ({"export_scoring": "a.csv", "refresh_baseline": True}, "--export-scoring and --refresh-baseline exclude each"),
-        ({"export_scoring": "a.csv", "versus": "HEAD"}, "--export-scoring and --versus exclude each other"),
+        (
+            {"export_scoring": "a.csv", "perfgate_refresh_baseline": True},
+            "--export-scoring and --refresh-baseline exclude",
+        ),
+        ({"export_scoring": "a.csv", "perfgate_versus": "HEAD"}, "--export-scoring and --versus exclude each other"),
         ({"import_scoring": "a.csv", "benchmark_disable": True}, "--import-scoring and --benchmark-disable exclude"),
         ({"import_scoring": "not there.csv"}, "--import-scoring: "),
     ],

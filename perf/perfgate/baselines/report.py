@@ -10,7 +10,8 @@ from statistics import fmean
 
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.compare.case_verdict import Verdict
-from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding, Tolerances
+from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding
+from perfgate.compare.tolerances import Tolerances
 from perfgate.records.fingerprint import Fingerprint, differences
 from perfgate.records.record import Record
 from perfgate.report import (
@@ -136,7 +137,9 @@ def sections(comparison: Comparison, tolerances_of: TolerancesOf) -> list[Sectio
         f"Changed since: {', '.join(changed) or unchanged}.",
     ]
     if any(verdict.status in ("NEW", "IMPROVED") for verdict in comparison.verdicts.values()):
-        paragraphs.append("NEW and IMPROVED are recorded by: pytest perf --refresh-baseline --reason TEXT")
+        paragraphs.append(
+            "NEW and IMPROVED are recorded by: pytest perf --perfgate-refresh-baseline --perfgate-reason TEXT"
+        )
     verdicts = _worst_first(comparison.verdicts, records)
     rows = []
     for key, verdict in verdicts.items():

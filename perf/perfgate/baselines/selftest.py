@@ -28,7 +28,7 @@ from perfgate.report import Column, Section, Table, Value, duration, percent
 from perfgate.report.write import STEP_SUMMARY
 
 CONFIDENCE = 0.95
-NOT_TIMED = ("--judge-budget", "0.001")
+NOT_TIMED = ("--perfgate-judge-budget", "0.001")
 """For faults that no time is needed to find: what is found then is found in the first run, without the judge."""
 
 
@@ -52,7 +52,7 @@ KINDS = (
     Kind("another kernel", "kernel", NOT_TIMED),
     Kind("vanished case", "vanish", NOT_TIMED),
     Kind("renamed case", "rename", NOT_TIMED),
-    Kind("5% slower, tolerance 2%", "slow=5%", ("--tolerance", "2")),
+    Kind("5% slower, tolerance 2%", "slow=5%", ("--perfgate-tolerance", "2")),
     Kind("10% slower", "slow=10%"),
     Kind("25% slower", "slow=25%"),
     Kind("no fault, another core busy", None, busy=True),
@@ -98,9 +98,24 @@ def attempt(kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting:
     faults = [] if kind.fault is None else [f"{kind.fault}@{case}" for case in cases]
     aliases = {case: f"{case}{RENAMED}" for case in cases} if kind.alias else {}
     with tempfile.TemporaryDirectory(prefix="perfgate-selftest-") as folder, _busy(kind.busy):
-        command = [sys.executable, "-m", "pytest", *arguments, "--benchmark-compare", "--judge", *kind.arguments]
-        command += [f"--report-dir={folder}", "--no-html", "-q", "--benchmark-quiet", "-p", "no:cacheprovider"]
-        command += [f"--alias={old}={new}" for old, new in aliases.items()]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *arguments,
+            "--benchmark-compare",
+            "--perfgate-judge",
+            *kind.arguments,
+        ]
+        command += [
+            f"--perfgate-report-dir={folder}",
+            "--perfgate-no-html",
+            "-q",
+            "--benchmark-quiet",
+            "-p",
+            "no:cacheprovider",
+        ]
+        command += [f"--perfgate-alias={old}={new}" for old, new in aliases.items()]
         environment = {k: v for k, v in os.environ.items() if k != STEP_SUMMARY} | {FAULTS: " ".join(faults)}
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

@@ -37,9 +37,9 @@ refuses this one by its number."""
 STORED = "perfgate_baseline"
 """Key of ``extra_info`` beside the record: what only a baseline has."""
 TIERS = ("quick", "default", "extra")
-"""How a case is selected: part of ``--quick``, of a plain run, or of ``--all-cases`` only."""
+"""How a case is selected: part of ``--perfgate-quick``, of a plain run, or of ``--perfgate-all-cases`` only."""
 NAME = re.compile(r"(\d{4,})_.*\.json")
-REFRESH = "pytest perf --refresh-baseline --reason TEXT"
+REFRESH = "pytest perf --perfgate-refresh-baseline --perfgate-reason TEXT"
 
 
 class BaselineError(ValueError):
@@ -224,7 +224,7 @@ class BaselineStore:
             if baseline.machine_key != self.machine_key:
                 raise BaselineError(
                     f"INCOMPARABLE: {path} was recorded on {baseline.machine_key}, this is {self.machine_key}; to "
-                    f"compare all the same: --baseline-machine {baseline.machine_key}"
+                    f"compare all the same: --perfgate-baseline-machine {baseline.machine_key}"
                 )
             return baseline
         files = self.files()
@@ -245,8 +245,8 @@ class BaselineStore:
         said = f"no baseline for this machine ({self.machine_key}) in {self.folder.parent}; record one: {REFRESH}"
         if others:
             said += (
-                f"; those of other machines are INCOMPARABLE ({', '.join(others)}): --baseline-machine {others[0]} "
-                "compares with one on purpose"
+                f"; those of other machines are INCOMPARABLE ({', '.join(others)}): "
+                f"--perfgate-baseline-machine {others[0]} compares with one on purpose"
             )
         return said
 

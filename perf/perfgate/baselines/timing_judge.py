@@ -13,7 +13,8 @@ from statistics import fmean
 from perfgate.baselines.store import Entry
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, stored_intervals
-from perfgate.compare.metric_verdict import LATENCY, Tolerances, judge_ratio, smallest_slowdown
+from perfgate.compare.metric_verdict import LATENCY, judge_ratio, smallest_slowdown
+from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
 from perfgate.lockstep.fresh_process import ProcessError
@@ -177,8 +178,8 @@ class Judge:
                     raise
                 if lockstep.needed_s is not None:
                     self.display.say(
-                        f"about {duration(lockstep.needed_s)} of --judge-budget would decide what {LOOKS[-1]} pairs of "
-                        "processes can"
+                        f"about {duration(lockstep.needed_s)} of --perfgate-judge-budget would decide what {LOOKS[-1]} "
+                        "pairs of processes can"
                     )
         except (environments.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"

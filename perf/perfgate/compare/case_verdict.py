@@ -18,7 +18,6 @@ from perfgate.compare.metric_verdict import (
     WORST_FIRST,
     Finding,
     Status,
-    Tolerances,
     changed_operators,
     judge_bounded,
     judge_exact,
@@ -26,6 +25,7 @@ from perfgate.compare.metric_verdict import (
     judge_work,
     smallest_slowdown,
 )
+from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError, finite, items, mapping, one_of, text
 

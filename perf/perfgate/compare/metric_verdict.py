@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from perfgate.compare.intervals import LOOKS, Estimate
+from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Metric, Record
 from perfgate.records.validate import RecordError, finite, mapping, one_of, text
 
@@ -22,48 +23,13 @@ WORST_FIRST: tuple[Status, ...] = get_args(Status)
 """A verdict has the status of its worst finding. NEW comes last: a metric that only one side has says nothing about
 those that both have."""
 FAILING: tuple[Status, ...] = ("REGRESSED", "FELL_BACK", "MISSING")
-"""What fails a test; INCONCLUSIVE does so only under ``--strict``."""
-
-TIME = 0.05
-"""A case may become this fraction slower: what pairs of processes tell within minutes even on a small shared machine,
-and less than the regressions that people met in these libraries' releases (7% and more)."""
-EXACT_RELATIVE = 0.005
-"""Exact amounts may grow by this fraction: room for a changed alignment or another library's few more objects."""
-EXACT_BYTES = 128 * 1024
-"""Bytes may grow by this much in any case: a generation's first call needs half as much once, for its caches."""
-ALPHA = 0.01
-"""The chance that an unchanged suite is called changed: one run in a hundred."""
+"""What fails a test; INCONCLUSIVE does so only under ``--perfgate-strict``."""
 
 LATENCY, CALLS, FLOPS = "latency_s", "operator_calls", "flops"
 NAMED_OPERATORS = 5
 """Operators whose counts changed that a reason names, the largest changes first; the rest is counted."""
 FEW, HOPELESS = 1.5, 100
 """Below so many times as many pairs the advice is "a few more"; above the second, it is that pairs do not help."""
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """What may differ. ``time`` and ``exact_relative`` are fractions, ``exact_bytes`` is in bytes, and ``alpha`` is the
-    chance, for the whole suite, of calling something changed that is not.
-
-    Raises:
-        ValueError: a number that makes no sense.
-    """
-
-    time: float = TIME
-    exact_relative: float = EXACT_RELATIVE
-    exact_bytes: int = EXACT_BYTES
-    alpha: float = ALPHA
-
-    def __post_init__(self) -> None:
-        for name, fine, allowed in (
-            ("time", 0 < self.time < math.inf, "a fraction above 0"),
-            ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
-            ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
-            ("alpha", 0 < self.alpha < 1, "a chance between 0 and 1"),
-        ):
-            if not fine:
-                raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The two sides of an A/B comparison: which interpreter, which checkout, which versions.
 
-``--versus`` names the other side in one of three ways: an interpreter, pins (an overlay, see
+``--perfgate-versus`` names the other side in one of three ways: an interpreter, pins (an overlay, see
 :mod:`perfgate.lockstep.overlay`), or a revision of this checkout.
 """
 
@@ -107,7 +107,7 @@ def current(folder: Path, packages: Sequence[str]) -> Side:
 
 @contextmanager
 def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Iterator[Side]:
-    """The side that ``--versus`` names; a revision's worktree is removed at the end.
+    """The side that ``--perfgate-versus`` names; a revision's worktree is removed at the end.
 
     Raises:
         SideError: it is none of the three forms, or cannot be had.

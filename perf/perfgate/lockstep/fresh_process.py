@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perfgate.lockstep.channel import ADDOPTS
 from perfgate.machine.health import for_children
 from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 from perfgate.records.record import OWN, Record
@@ -61,8 +62,9 @@ def fresh(
     with tempfile.TemporaryDirectory(prefix="perfgate-process-") as temporary:
         out = Path(temporary)
         command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-json={out / 'benchmarks.json'}"]
-        command += [f"--report-dir={out}", "--no-html", "-q", "-p", "no:cacheprovider"]
+        command += [f"--perfgate-report-dir={out}", "--perfgate-no-html", "-q", "-p", "no:cacheprovider"]
         environment = os.environ | for_children() | {ONLY: json.dumps(sorted(keys)), FAULTS: " ".join(faults)}
+        environment[ADDOPTS] = ""
         try:
             done = subprocess.run(
                 command,

@@ -63,6 +63,7 @@ class Worker:
         self._answers, from_worker = os.pipe()
         pipes = {channel.PIPES: f"{to_worker},{from_worker}"}
         environment = os.environ | PINS | for_children() | pipes | {FAULTS: " ".join(faults)}
+        environment[channel.ADDOPTS] = ""
         if core is not None:
             environment[channel.CORE] = str(core)
         try:

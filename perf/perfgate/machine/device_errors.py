@@ -88,7 +88,7 @@ def _failure(error: BaseException, device: str) -> Failure | None:
     if type(error).__name__ == "OutOfMemoryError" or ("CUDA" in said and any(word in said for word in OUT_OF_MEMORY)):
         return Failure(
             f"out of memory on {device}: {quoted}; free what else uses it (`nvidia-smi` lists it), choose a smaller "
-            "case with -k, or a larger device with --device",
+            "case with -k, or a larger device with --perfgate-device",
             out_of_memory=True,
         )
     if NO_KERNEL_IMAGE in said:

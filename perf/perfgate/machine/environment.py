@@ -42,7 +42,9 @@ def resolve_device(name: str) -> str:
     if name == "auto" and (version is None or CPU_BUILD_MARK in version):
         return "cpu"
     if version is None:
-        raise DeviceError(f"--device {name}: torch is not installed; use --device cpu, or install the extra 'suite'")
+        raise DeviceError(
+            f"--perfgate-device {name}: torch is not installed; use --perfgate-device cpu, or install the extra 'suite'"
+        )
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -51,7 +53,7 @@ def resolve_device(name: str) -> str:
     try:
         wanted = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: not a device name; allowed: auto, cpu, cuda, cuda:N") from None
+        raise DeviceError(f"--perfgate-device {name}: not a device name; allowed: auto, cpu, cuda, cuda:N") from None
     found = "no accelerator" if accelerator is None else f"{torch.accelerator.device_count()} x {accelerator.type}"
     if (
         accelerator is None
@@ -59,9 +61,9 @@ def resolve_device(name: str) -> str:
         or (wanted.index or 0) >= torch.accelerator.device_count()
     ):
         raise DeviceError(
-            f"--device {name}: this machine has no such device (torch {torch.__version__} finds {found}"
+            f"--perfgate-device {name}: this machine has no such device (torch {torch.__version__} finds {found}"
             f"{_why_no_cuda(torch) if accelerator is None and wanted.type == 'cuda' else ''}); "
-            "use --device cpu, or a torch build and a driver for it"
+            "use --perfgate-device cpu, or a torch build and a driver for it"
         )
     return f"{wanted.type}:{wanted.index or 0}"
 

@@ -20,30 +20,13 @@ from perfgate.compare.intervals import median_interval
 from perfgate.machine.accelerator import Accelerator
 from perfgate.measure import fault_injection, memory, op_counts, timers
 from perfgate.measure.clocks import Clock
-from perfgate.measure.fault_injection import Fault
 from perfgate.measure.op_counts import Counts, Work
 from perfgate.measure.output_digest import digest
+from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
 from perfgate.measure.rounds import MIN_ROUNDS, Rounds, Timed
 from perfgate.measure.throttle_guard import Watch
 from perfgate.measure.timers import Timer, Timing, WallTimer
 from perfgate.records.record import Metric, Record
-
-DEFAULT_BUDGET_S = 5.0
-"""Seconds of timed rounds a case may use: a case of 100 ms gets 50 rounds, enough for a 1-2% interval on a quiet
-machine, and a hundred cases stay under ten minutes."""
-DEFAULT_PRECISION = 0.01
-"""Relative half width of the median's 95% interval at which timing stops: a fifth of the default 5% tolerance."""
-
-
-@dataclass(frozen=True)
-class MeasurePolicy:
-    """How calls are measured. ``budget_s`` (seconds) is None where nobody chose one: then a benchmark's own default or
-    ``DEFAULT_BUDGET_S`` holds. ``precision`` is the fraction of the median at which timing stops. ``faults`` are
-    injected into the cases that they name."""
-
-    budget_s: float | None = None
-    precision: float = DEFAULT_PRECISION
-    faults: tuple[Fault, ...] = ()
 
 
 class OutputChangedError(AssertionError):
@@ -141,7 +124,7 @@ class Measure:
             samples: numbers to take from each round's result, by metric name, in seconds.
             kernel: the kernel that must have run.
             weights_bytes: bytes that the subject keeps allocated; peak memory is these plus the call's peak.
-            budget_s: seconds of timed rounds, where the user chose no ``--measure-budget``.
+            budget_s: seconds of timed rounds, where the user chose no ``--perfgate-measure-budget``.
             timing: "device" times what an accelerator does, by its own events; "wall" times what the caller waits for,
                 which is right for calls that talk to the host all the time. On a CPU they are the same.
 

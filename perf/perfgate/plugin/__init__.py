@@ -1,7 +1,7 @@
 """The only part that imports pytest: hooks, options, and one module for each mode of a run.
 
 ``perfgate.plugin`` is the plugin's name (an entry point, a conftest's ``pytest_plugins``, ``-p``); its hooks stand in
-:mod:`perfgate.plugin.hooks`.
+:mod:`perfgate.plugin.entry` and, for a session that measures, in :mod:`perfgate.plugin.hooks`.
 """
 
-pytest_plugins = ["perfgate.plugin.hooks"]
+pytest_plugins = ["perfgate.plugin.entry"]

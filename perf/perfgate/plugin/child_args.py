@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Sequence
 
 import pytest
+
+from perfgate.lockstep.channel import ADDOPTS
+from perfgate.plugin.command_line import PREFIX
 
 OWN_OPTIONS = (
     "--versus",
@@ -25,14 +30,14 @@ OWN_OPTIONS = (
     "--lfnf",
     "--last-failed-no-failures",
 )
-"""Options with a value that concern the controller alone."""
+"""Options with a value, here without perfgate's prefix, that concern the controller alone."""
 OWN_FLAGS = (
     "--versus-apart",
     "--judge",
     "--refresh-baseline",
     "--accept-regressions",
     "--accept-busy",
-    "--strict",
+    "--perfgate-strict",
     "--no-html",
     "-x",
     "--exitfirst",
@@ -67,7 +72,12 @@ BENCHMARK_MANY = f"{BENCHMARK}-compare-fail"
 def arguments(config: pytest.Config) -> list[str]:
     """The command line of this run for another process: the same selection, none of the controller's own options."""
     suites = [name for names in config.hook.pytest_perfgate_own_options() for name in names]
-    return process_arguments(config.invocation_params.args, suites)
+    return process_arguments([*shlex.split(os.environ.get(ADDOPTS, "")), *config.invocation_params.args], suites)
+
+
+def _short(name: str) -> str:
+    """An option's name as the lists above have it; a suite may know it without perfgate's prefix."""
+    return f"--{name.removeprefix(PREFIX)}" if name.startswith(PREFIX) else name
 
 
 def process_arguments(given: Sequence[str], more: Sequence[str] = ()) -> list[str]:
@@ -79,11 +89,11 @@ def process_arguments(given: Sequence[str], more: Sequence[str] = ()) -> list[st
         name, equals, _ = argument.partition("=")
         if values and not argument.startswith("-"):
             values -= 1
-        elif name in own or name.startswith(BENCHMARK):
+        elif name in own or _short(name) in own or name.startswith(BENCHMARK):
             values = 0 if equals or name in BENCHMARK_FLAGS else math.inf if name == BENCHMARK_MANY else 1
         else:
             values = 0
-            if argument not in OWN_FLAGS:
+            if argument not in OWN_FLAGS and _short(argument) not in OWN_FLAGS:
                 kept.append(argument)
     return kept
 

@@ -21,35 +21,30 @@ from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided,
 from perfgate.compare.metric_verdict import FAILING
 from perfgate.machine.environment import machine, machine_key
 from perfgate.plugin import child_args, selection, terminal_lines
-from perfgate.plugin.session import Run, is_benchmark
+from perfgate.plugin.activation import COMPARE, is_benchmark
+from perfgate.plugin.command_line import destination, strict
+from perfgate.plugin.session import Run
 from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
 
-DEFAULT_BUDGET_S = 600.0
 UNCHANGED = "nothing that this case depends on has changed since the baseline: a different time is the machine's"
 
 
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("perfgate-gate", "perfgate: compare with stored baselines")
-    group.addoption(
-        "--judge-budget",
-        type=float,
-        default=DEFAULT_BUDGET_S,
-        metavar="SECONDS",
-        help="with --benchmark-compare: judge times in lockstep against the baseline's own environment for this long "
-        f"at most (default {DEFAULT_BUDGET_S:g}); what stays undecided is INCONCLUSIVE",
-    )
-    group.addoption(
-        "--judge",
-        action="store_true",
-        help="with --benchmark-compare: judge every time, even where nothing has changed since the baseline",
-    )
-    group.addoption(
-        "--baseline-machine",
-        metavar="KEY",
-        help="with --benchmark-compare: compare with the baseline of another machine, on purpose",
-    )
+def wanted(config: pytest.Config) -> bool | str | None:
+    """What ``--benchmark-compare`` named; from now on pytest-benchmark does not look for it in its own storage."""
+    now = getattr(config.option, "benchmark_compare", None)
+    config.option.benchmark_compare = []
+    return config.stash.get(COMPARE, None) or now or None
+
+
+def plugin(config: pytest.Config, run: Run) -> Gate | None:
+    """The plugin for this run, or None where ``--benchmark-compare`` was not given."""
+    name = wanted(config)
+    if name is None:
+        return None
+    run.gate = Gate(config, run, None if name is True else str(name))
+    return run.gate
 
 
 def gone(config: pytest.Config, run: Run, baseline: Baseline) -> list[Entry]:
@@ -115,11 +110,7 @@ class Gate:
             pytest.UsageError: there is none, or it cannot be used.
         """
         benchmarks = self.config._benchmarksession  # type: ignore[attr-defined]  # set by pytest-benchmark
-        if not self.run.collected:  # benchmarks that are pytest-benchmark's alone keep its own comparison
-            benchmarks.compare = True if self.wanted is None else self.wanted
-            benchmarks.handle_loading()
-            return
-        key = self.config.getoption("baseline_machine") or machine_key(machine(self.run.device))
+        key = self.config.getoption(destination("baseline-machine")) or machine_key(machine(self.run.device))
         try:
             store = BaselineStore(self.run.settings.baselines, key)
             self._baseline = store.chosen(self.wanted).renamed(self.run.settings.aliases)
@@ -163,7 +154,7 @@ class Gate:
             return self._verdict(entry, record, Estimated(None))
         unlike = self._verdict(entry, record, NotJudged(UNCHANGED))
         changed = differences(entry.refresh.fingerprint, self.now, packages_of(record))
-        if unlike.status == "INCOMPARABLE" or not (changed or self.config.getoption("judge")):
+        if unlike.status == "INCOMPARABLE" or not (changed or self.config.getoption(destination("judge"))):
             return unlike
         return None
 
@@ -189,7 +180,7 @@ class Gate:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _fails(self, verdict: Verdict) -> bool:
-        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and terminal_lines.strict(self.config))
+        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and strict(self.config))
 
     def _paragraph(self, node: str, key: str, verdict: Verdict) -> str:
         path = self.baseline.path
@@ -232,7 +223,7 @@ class Gate:
             root=config.rootpath,
             device=run.device,
             health_before=run.health_before,
-            budget_s=config.getoption("judge_budget"),
+            budget_s=config.getoption(destination("judge-budget")),
             clock=run.controller_clock,
             display=Lines(config, "judge"),
         )
@@ -270,6 +261,6 @@ class Gate:
             return []
         run = self.run
         comparison = report.Comparison(
-            self.baseline, self.verdicts, run.records, self.now, forced=self.config.getoption("judge")
+            self.baseline, self.verdicts, run.records, self.now, forced=self.config.getoption(destination("judge"))
         )
         return report.sections(comparison, run.settings.tolerances_of)

@@ -86,7 +86,7 @@ def _rows(items: list[pytest.Item]) -> Section:
                     "runs": "yes" if row.unavailable is None else f"no: {row.unavailable}",
                 }
             )
-    columns = [Column("case", "case"), Column("quick", "--quick", words=True), Column("runs", "runs here", words=True)]
+    columns = [Column("case", "case"), Column("quick", "quick", words=True), Column("runs", "runs here", words=True)]
     return Section(
         "rows", "Cases", () if rows else ["No benchmark cases were found."], Table(columns, rows) if rows else None
     )

@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 import sys
 
+import pytest
+
+from perfgate.plugin import command_line
+
 MODULES = {
     "clocks": "measure.clocks",
     "counters": "measure.op_counts",
@@ -25,6 +29,47 @@ MODULES = {
 """Modules that suites imported, and where each is now, until 2026-11; both inside ``perfgate``."""
 NAMES = {"FellBackError": "measure.measurement", "Kernel": "measure.measurement", "Measure": "measure.measurement"}
 """What was imported from ``perfgate.measure`` while that was a module."""
+
+OPTIONS = (
+    "device",
+    "quick",
+    "all-cases",
+    "measure-budget",
+    "measure-precision",
+    "report-dir",
+    "no-html",
+    "no-pins",
+    "tolerance",
+    "memory-tolerance",
+    "alias",
+    "inject",
+    "doctor",
+    "report-from",
+    "versus",
+    "versus-budget",
+    "versus-apart",
+    "judge-budget",
+    "judge",
+    "baseline-machine",
+    "refresh-baseline",
+    "reason",
+    "runs",
+    "accept-regressions",
+    "accept-busy",
+)
+"""perfgate's options that had no prefix until 2026-11: a controller passes them on, and suites ask for their values."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Let a worker's command line have the former names."""
+    command_line.add_short_names(parser, OPTIONS)
+
+
+def set_options(config: pytest.Config) -> None:
+    """Let ``config.getoption`` know the former names' values."""
+    for name in OPTIONS:
+        value = config.getoption(command_line.destination(name))
+        setattr(config.option, name.replace("-", "_"), value)
 
 
 def install() -> None:

@@ -1,39 +1,34 @@
-"""All pytest hooks of perfgate, a few lines each."""
+"""The pytest hooks of a session that measures; registered by :mod:`perfgate.plugin.activation`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from perfgate.lockstep import fresh_process
-from perfgate.lockstep.channel import PIPES, Channel
-from perfgate.machine import device_errors, pinning
+from perfgate.lockstep.channel import Channel
+from perfgate.machine import device_errors
 from perfgate.measure.clocks import WallClock
 from perfgate.measure.measurement import FellBackError, Measure
 from perfgate.plugin import (
-    case_tables,
     compare_mode,
     doctor,
     former_names,
-    hookspec,
-    options,
     progress,
     refresh_mode,
-    report_command,
+    session,
     terminal_summary,
     versus_mode,
     worker_mode,
 )
+from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.command_line import destination
 from perfgate.plugin.device_recovery import TAKEN
-from perfgate.plugin.session import RUN, Run, is_benchmark, relative
+from perfgate.plugin.session import RUN, Run, relative
 from perfgate.plugin.terminal_lines import LINE
-
-if PIPES in os.environ:  # before a conftest of an older revision imports what stood elsewhere then
-    former_names.install()
 
 REASON_LIMIT = 500
 """Characters of a failure's message that a record keeps."""
@@ -74,47 +69,31 @@ class BenchmarkReplay:
         self._benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    options.add_options(parser)
-    versus_mode.add_options(parser)
-    compare_mode.add_options(parser)
-    refresh_mode.add_options(parser)
-    report_command.add_options(parser)
+def start(config: pytest.Config) -> None:
+    """Start the run, and register the mode that the command line asks for. A process that perfgate started measures,
+    whatever mode its configuration files ask for.
 
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    pluginmanager.add_hookspecs(hookspec)
-
-
-def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    path = config.getoption(report_command.OPTION)
-    if path is None:
-        return None
-    config._do_configure()  # as pytest's own --version and --fixtures do: nothing is collected
-    return report_command.report(config, path)
-
-
-@pytest.hookimpl(tryfirst=True)  # a suite's own pytest_configure may ask for the run
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "perfgate_cases(table): run the benchmark once for each row of a case table")
-    config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
-    run = config.stash[RUN] = Run.start(config)
+    Raises:
+        pytest.UsageError: an option or setting makes no sense, or two modes were asked for.
+    """
+    run = session.of(config)
     channel = config.stash[CHANNEL] = Channel.from_environment()
-    if channel is not None or fresh_process.only() is not None:
-        fresh_process.die_with_parent()
-    if channel is not None:
-        config.pluginmanager.register(worker_mode.WorkerLoop(channel, run.record_of), "perfgate-worker")
+    if channel is None and fresh_process.only() is None:
+        _register_mode(config, run)
         return
-    compare = config.option.benchmark_compare
+    fresh_process.die_with_parent()
+    compare_mode.wanted(config)  # and forgotten
+    if channel is not None:
+        former_names.set_options(config)
+        config.pluginmanager.register(worker_mode.WorkerLoop(channel, run.record_of), worker_mode.NAME)
+
+
+def _register_mode(config: pytest.Config, run: Run) -> None:
     chosen: dict[str, object] = {
-        "--versus": versus_mode.plugin(config),
-        "--refresh-baseline": refresh_mode.plugin(config),
+        "--perfgate-versus": versus_mode.plugin(config),
+        "--perfgate-refresh-baseline": refresh_mode.plugin(config),
+        "--benchmark-compare": compare_mode.plugin(config, run),
     }
-    if compare:
-        config.option.benchmark_compare = []  # pytest-benchmark would look into its own storage
-        chosen["--benchmark-compare"] = run.gate = compare_mode.Gate(
-            config, run, None if compare is True else str(compare)
-        )
     named = [name for name, plugin in chosen.items() if plugin is not None]
     if len(named) > 1:
         raise pytest.UsageError(f"{' and '.join(named)} exclude each other: pass one of them")
@@ -122,27 +101,38 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(chosen[name], f"perfgate{name}")
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    run = session.config.stash[RUN]
+def prepare(item: pytest.Item) -> None:
+    """Let pytest-benchmark time a collected benchmark by its replayed samples."""
+    timer = item.stash[TIMER] = ReplayTimer()
+    if not hasattr(item.config, "_benchmarksession"):
+        return  # without pytest-benchmark there is no such marker, and the test fails for want of its fixture
+    marker = item.get_closest_marker("benchmark")
+    given = dict(marker.kwargs) if marker else {}
+    item.add_marker(pytest.mark.benchmark(**given | {"timer": timer}), append=False)
+
+
+def measure_for(item: pytest.Item, benchmark: Any) -> Measure:
+    """What the fixture ``measure`` is for a benchmark; ``benchmark`` is pytest-benchmark's fixture."""
+    run, channel = item.config.stash[RUN], item.config.stash[CHANNEL]
+    record = run.record_of(item)
+    benchmark.group = benchmark.group or record.name
+    replay = BenchmarkReplay(benchmark, item.stash[TIMER])
+    if channel is not None:
+        return worker_mode.WorkerMeasure(run.settings.measure_policy, run.instruments, replay, record, channel)
+    return Measure(run.settings.measure_policy, run.instruments, replay, record)
+
+
+def _begin(config: pytest.Config, run: Run) -> None:
+    """What a run needs of a session that has started: pytest's cache and pytest-benchmark."""
     run.recall_durations()
-    run.disabled = session.config._benchmarksession.disabled  # type: ignore[attr-defined]  # set by pytest-benchmark
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    case_tables.parametrize(metafunc)
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if is_benchmark(item):
-        timer = item.stash[TIMER] = ReplayTimer()
-        marker = item.get_closest_marker("benchmark")
-        given = dict(marker.kwargs) if marker else {}
-        item.add_marker(pytest.mark.benchmark(**given | {"timer": timer}), append=False)
+    benchmarks = getattr(config, "_benchmarksession", None)  # set by pytest-benchmark, where that takes part
+    run.disabled = benchmarks is not None and benchmarks.disabled
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k and the like take items away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[RUN]
+    _begin(config, run)
     settings, only = run.settings, fresh_process.only()
     items[:] = [item for item in items if not is_benchmark(item) or not run.vanished(item)]
     run.collected = {run.record_of(item).key: item.nodeid for item in items if is_benchmark(item)}
@@ -157,7 +147,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
-    config.stash[RUN].require_own_keys(items)
+    run.require_own_keys(items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -169,34 +159,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config = session.config
-    if not config.getoption("doctor"):
+    if not config.getoption(destination("doctor")):
         return None
     findings = doctor.text(config.stash[RUN], session.items, config.get_terminal_writer().fullwidth)
     config.get_terminal_writer().write(findings)
     return True
-
-
-@pytest.fixture
-def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
-    """Measure one callable in five passes: correct, warm, time, weigh and count, re-check (see perfgate.measure)."""
-    run = request.config.stash[RUN]
-    record = run.record_of(request.node)
-    benchmark.group = benchmark.group or record.name
-    replay, channel = BenchmarkReplay(benchmark, request.node.stash[TIMER]), request.config.stash[CHANNEL]
-    if channel is not None:
-        return worker_mode.WorkerMeasure(run.settings.measure_policy, run.instruments, replay, record, channel)
-    return Measure(run.settings.measure_policy, run.instruments, replay, record)
-
-
-@pytest.fixture
-def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
-    accelerator nothing is changed. The record's pins say it."""
-    if request.config.stash[RUN].device == "cpu":
-        with pinning.one_core():
-            yield
-    else:
-        yield
 
 
 @pytest.hookimpl(wrapper=True)
@@ -277,6 +244,7 @@ def _message(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
     return (name + text.strip().split("\nassert ")[0])[:REASON_LIMIT]
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-benchmark the tests that need it fail, and no others
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     run = config.stash[RUN]
     output_json["perfgate"] = run.session()
@@ -286,7 +254,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-benchmark's own wrapper writes its JSON
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
-    if not session.config.getoption("doctor"):
+    if not session.config.getoption(destination("doctor")):
         _finish_session(session, exitstatus)
     return (yield)
 
@@ -295,7 +263,9 @@ def _finish_session(session: pytest.Session, exitstatus: int) -> None:
     run = session.config.stash[RUN]
     run.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     run.finish()
-    terminal_summary.hide_benchmark_table(session.config, session.config._benchmarksession)  # type: ignore[attr-defined]  # set by pytest-benchmark
+    benchmarks = getattr(session.config, "_benchmarksession", None)  # set by pytest-benchmark, where that takes part
+    if benchmarks is not None:
+        terminal_summary.hide_benchmark_table(session.config, benchmarks)
     only_skips = run.records and all(record.status == "skipped" for record in run.records.values())
     if exitstatus == pytest.ExitCode.OK and only_skips and len(run.records) == session.testscollected:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED

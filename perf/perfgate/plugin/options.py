@@ -1,4 +1,4 @@
-"""The command line and ``[tool.perfgate]`` in pyproject.toml, turned into one frozen :class:`Settings`."""
+"""perfgate's options and ``[tool.perfgate]`` in pyproject.toml, turned into one frozen :class:`Settings`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from perfgate.compare.metric_verdict import Tolerances
+from perfgate.compare.tolerances import Tolerances
 from perfgate.measure import fault_injection as faults
 from perfgate.measure.fault_injection import Fault
-from perfgate.measure.measurement import DEFAULT_BUDGET_S, DEFAULT_PRECISION, MeasurePolicy
+from perfgate.measure.policy import DEFAULT_PRECISION, MeasurePolicy
+from perfgate.plugin.command_line import PREFIX, destination
 
 
 @dataclass(frozen=True)
@@ -75,96 +76,6 @@ _FROM_PYPROJECT: dict[str, type | tuple[type, ...]] = {
 _TOLERANCES = tuple(one.name for one in fields(Tolerances))
 
 
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("perfgate", "perfgate: measure, weigh and count benchmarks")
-    group.addoption(
-        "--device",
-        default="auto",
-        metavar="DEVICE",
-        help="where the benchmarks run: auto (an accelerator if torch finds one, else cpu), cpu, cuda, cuda:1. "
-        "Default: auto",
-    )
-    group.addoption(
-        "--quick",
-        action="store_true",
-        help="only the quick subset of the default cases: the same cases with the same meaning, just fewer",
-    )
-    group.addoption(
-        "--all-cases",
-        action="store_true",
-        help="every case of every table, not only the chosen default set: longer, and for machines with the memory",
-    )
-    group.addoption(
-        "--measure-budget",
-        type=float,
-        metavar="SECONDS",
-        help=f"at most this many seconds of timed rounds per case (default {DEFAULT_BUDGET_S:g}, or less where a "
-        "benchmark says so; two rounds always run; cases whose rounds are their inputs run every input once, whatever "
-        "the budget)",
-    )
-    group.addoption(
-        "--measure-precision",
-        type=float,
-        metavar="PERCENT",
-        help="stop timing a case when the 95%% interval of its median is within this many percent "
-        f"(default {DEFAULT_PRECISION:.0%})".replace("%)", "%%)"),
-    )
-    group.addoption(
-        "--report-dir",
-        metavar="DIR",
-        help="folder for the report of this run: index.html, summary.md and results.json (default perf-report)",
-    )
-    group.addoption(
-        "--no-html",
-        action="store_true",
-        help="leave index.html out of the report; `python -m perfgate report` makes it from results.json later",
-    )
-    group.addoption(
-        "--no-pins",
-        action="store_true",
-        help="leave the C allocator's thresholds as they are; the records say so and compare only with their like",
-    )
-    group.addoption(
-        "--tolerance",
-        type=float,
-        metavar="PERCENT",
-        help="a case is REGRESSED when it is surely slower than its baseline, or than the other side of --versus, by "
-        f"more than this (default {100 * Tolerances().time:g}, or as [tool.perfgate] says)",
-    )
-    group.addoption(
-        "--memory-tolerance",
-        type=float,
-        metavar="PERCENT",
-        help="exact amounts, such as peak memory, may grow by this much "
-        f"(default {100 * Tolerances().exact_relative:g}; bytes by at least {Tolerances().exact_bytes // 1024} KiB)",
-    )
-    group.addoption(
-        "--alias",
-        action="append",
-        default=[],
-        metavar="OLD=NEW",
-        help="a case or a benchmark that was renamed since the baseline, as in [tool.perfgate.aliases]",
-    )
-    group.addoption(
-        "--baselines",
-        metavar="DIR",
-        help="where stored baselines are, and where --refresh-baseline puts a new one (default: baselines)",
-    )
-    group.addoption(
-        "--inject",
-        action="append",
-        default=[],
-        metavar="FAULT",
-        help="for tests of the gate: a fault, KIND[=AMOUNT][@PATTERN]; "
-        + "; ".join(f"{kind}: {what}" for kind, what in faults.KINDS.items()).replace("%", "%%"),
-    )
-    group.addoption(
-        "--doctor",
-        action="store_true",
-        help="tell what this machine offers (devices, meters, clocks, pins, which cases will run) and exit",
-    )
-
-
 def from_config(config: pytest.Config) -> Settings:
     """Read the settings of a session.
 
@@ -172,18 +83,21 @@ def from_config(config: pytest.Config) -> Settings:
         pytest.UsageError: an unknown key or a wrong type in ``[tool.perfgate]``, or a value that makes no sense.
     """
     table = pyproject_table(config.rootpath / "pyproject.toml")
-    option = config.getoption
-    budget = option("measure_budget")
-    percent = option("measure_precision")
+
+    def option(name: str) -> Any:
+        return config.getoption(destination(name))
+
+    budget = option("measure-budget")
+    percent = option("measure-precision")
     settings = Settings(
         device=option("device"),
         quick=option("quick"),
-        all_cases=option("all_cases"),
+        all_cases=option("all-cases"),
         budget_s=table.get("measure_budget_s") if budget is None else budget,
         precision=float(table.get("measure_precision", DEFAULT_PRECISION)) if percent is None else percent / 100,
-        report_dir=config.invocation_params.dir / (option("report_dir") or table.get("report_dir", "perf-report")),
-        html=not option("no_html"),
-        pin=not option("no_pins"),
+        report_dir=config.invocation_params.dir / (option("report-dir") or table.get("report_dir", "perf-report")),
+        html=not option("no-html"),
+        pin=not option("no-pins"),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
         sources=tuple(table.get("sources", ("**/*.py",))),
@@ -194,27 +108,27 @@ def from_config(config: pytest.Config) -> Settings:
         faults=_faults(option("inject")),
     )
     if settings.quick and settings.all_cases:
-        raise pytest.UsageError("--quick and --all-cases exclude each other: pass one of them")
+        raise pytest.UsageError("--perfgate-quick and --perfgate-all-cases exclude each other: pass one of them")
     if settings.budget_s is not None and not settings.budget_s > 0:
-        raise pytest.UsageError(f"--measure-budget: got {settings.budget_s:g}, expected seconds above 0")
+        raise pytest.UsageError(f"--perfgate-measure-budget: got {settings.budget_s:g}, expected seconds above 0")
     if not 0 < settings.precision < 1:
         raise pytest.UsageError(
-            f"--measure-precision: got {settings.precision:%}, expected a percentage between 0 and 100"
+            f"--perfgate-measure-precision: got {settings.precision:%}, expected a percentage between 0 and 100"
         )
     if settings.report_dir.exists() and not settings.report_dir.is_dir():
-        raise pytest.UsageError(f"--report-dir: {settings.report_dir} is a file, expected a folder (made if missing)")
+        raise pytest.UsageError(
+            f"--perfgate-report-dir: {settings.report_dir} is a file, expected a folder (made if missing)"
+        )
     return settings
 
 
 def _tolerances(config: pytest.Config, table: Mapping[str, Any]) -> Tolerances:
     """The tolerances of every case: the defaults, then the project's, then the command line's."""
     chosen = dict(table.get("tolerances", {}))
-    for option, name in (("tolerance", "time"), ("memory_tolerance", "exact_relative")):
-        if (percent := config.getoption(option)) is not None:
+    for option, name in (("tolerance", "time"), ("memory-tolerance", "exact_relative")):
+        if (percent := config.getoption(destination(option))) is not None:
             if not 0 <= percent < 100:
-                raise pytest.UsageError(
-                    f"--{option.replace('_', '-')}: got {percent:g}, expected a percentage between 0 and 100"
-                )
+                raise pytest.UsageError(f"{PREFIX}{option}: got {percent:g}, expected a percentage between 0 and 100")
             chosen[name] = percent / 100
     return _checked("[tool.perfgate.tolerances]", chosen, _TOLERANCES)
 
@@ -247,7 +161,7 @@ def _aliases(given: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     for old, equals, new in pairs:
         if not (old and equals and new):
-            raise pytest.UsageError(f"--alias: got {old + equals + new!r}, expected OLD=NEW")
+            raise pytest.UsageError(f"--perfgate-alias: got {old + equals + new!r}, expected OLD=NEW")
     return {old: new for old, _, new in pairs}
 
 
@@ -255,7 +169,7 @@ def _faults(given: list[str]) -> tuple[Fault, ...]:
     try:
         return faults.injected(given)
     except ValueError as wrong:
-        raise pytest.UsageError(f"--inject: {wrong}") from None
+        raise pytest.UsageError(f"--perfgate-inject: {wrong}") from None
 
 
 def pyproject_table(path: Path) -> dict[str, Any]:

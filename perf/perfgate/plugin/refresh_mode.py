@@ -1,4 +1,4 @@
-"""``pytest --refresh-baseline --reason TEXT``: a new baseline from fresh processes, beside the earlier ones."""
+"""``pytest --perfgate-refresh-baseline``: a new baseline from fresh processes, beside the earlier ones."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from perfgate.lockstep.fresh_process import ProcessError, Result
 from perfgate.machine import environment, health
 from perfgate.measure.clocks import today
 from perfgate.plugin import child_args, terminal_lines
+from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.command_line import RUNS, destination
 from perfgate.plugin.compare_mode import gone
-from perfgate.plugin.session import RUN, Run, is_benchmark
+from perfgate.plugin.session import RUN, Run
 from perfgate.plugin.terminal_lines import Lines
 from perfgate.records.fingerprint import changed_versions
 from perfgate.records.record import Metric, Record
 from perfgate.report import duration
 
-RUNS = 5
-"""The fewest fresh processes of a baseline: each more narrows what is known of the spread between them."""
 NOT_KEPT = "a process that is not kept"
 """The first process after a rest ran 4-29% slower than the best of the four after it, in 12 of 12 cases on a virtual
 machine: one of the quick cases goes before those that are stored, so that all of these find the machine awake."""
@@ -43,46 +43,23 @@ IDLE_WAIT_S = 120.0
 LOOK_EVERY_S = 5.0
 
 
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("perfgate-gate")
-    group.addoption(
-        "--refresh-baseline",
-        action="store_true",
-        help="measure the selected cases in fresh processes and store them as this machine's new baseline",
-    )
-    group.addoption("--reason", metavar="TEXT", help="with --refresh-baseline: why; it is stored with the baseline")
-    group.addoption(
-        "--runs",
-        type=int,
-        default=RUNS,
-        metavar="N",
-        help=f"with --refresh-baseline: fresh processes to measure in (default and at least {RUNS})",
-    )
-    group.addoption(
-        "--accept-regressions",
-        action="store_true",
-        help="with --refresh-baseline: store even what is worse than the baseline before",
-    )
-    group.addoption(
-        "--accept-busy",
-        action="store_true",
-        help="with --refresh-baseline: do not insist on an idle machine; the baseline keeps how busy it was",
-    )
-
-
 def plugin(config: pytest.Config) -> Refresher | None:
-    """The plugin for this run, or None where ``--refresh-baseline`` was not given.
+    """The plugin for this run, or None where ``--perfgate-refresh-baseline`` was not given.
 
     Raises:
         pytest.UsageError: a value that makes no sense.
     """
-    if not config.getoption("refresh_baseline"):
+    if not config.getoption(destination("refresh-baseline")):
         return None
-    reason, runs = config.getoption("reason"), config.getoption("runs")
+    reason, runs = config.getoption(destination("reason")), config.getoption(destination("runs"))
     if not (reason or "").strip():
-        raise pytest.UsageError("--refresh-baseline needs --reason TEXT: why the numbers may change; it is stored")
+        raise pytest.UsageError(
+            "--perfgate-refresh-baseline needs --perfgate-reason TEXT: why the numbers may change; it is stored"
+        )
     if runs < RUNS:
-        raise pytest.UsageError(f"--runs: got {runs}, expected {RUNS} or more: fewer tell too little of the spread")
+        raise pytest.UsageError(
+            f"--perfgate-runs: got {runs}, expected {RUNS} or more: fewer tell too little of the spread"
+        )
     return Refresher(config, reason.strip(), runs)
 
 
@@ -98,7 +75,7 @@ class Refresher:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        if self._config.getoption("collectonly") or self._config.getoption("doctor") or not session.items:
+        if self._config.getoption("collectonly") or self._config.getoption(destination("doctor")) or not session.items:
             return None
         run = self._config.stash[RUN]
         items = {run.record_of(item).key: item for item in session.items if is_benchmark(item)}
@@ -119,14 +96,14 @@ class Refresher:
         entries = _entries(results, items, refresh)
         verdicts = _verdicts(before, entries, run)
         run.records = {key: entry.record for key, entry in entries.items()}
-        worse = [] if self._config.getoption("accept_regressions") else _worse(verdicts)
+        worse = [] if self._config.getoption(destination("accept-regressions")) else _worse(verdicts)
         if not entries:
             problems.append("nothing was measured")
         kept = self._kept(run, before, entries)
         if problems or worse:
             said = [*problems, *worse]
             if worse:
-                said.append("to store what is worse all the same, add --accept-regressions")
+                said.append("to store what is worse all the same, add --perfgate-accept-regressions")
             stored = None
         else:
             data = baseline.to_json(results[0].head, store.machine_key, kept | entries)
@@ -148,15 +125,15 @@ class Refresher:
         Raises:
             pytest.exit.Exception: it stays busy.
         """
-        if self._config.getoption("accept_busy"):
+        if self._config.getoption(destination("accept-busy")):
             return
         start = run.controller_clock.now()
         while reasons := "; ".join(health.not_idle(health.read(run.device))):
             waited = run.controller_clock.now() - start
             if waited > IDLE_WAIT_S:
                 pytest.exit(
-                    f"--refresh-baseline: this machine is busy after waiting {waited:.0f} s: {reasons}; stop what else "
-                    "runs, or add --accept-busy",
+                    f"--perfgate-refresh-baseline: this machine is busy after waiting {waited:.0f} s: {reasons}; stop "
+                    "what else runs, or add --perfgate-accept-busy",
                     returncode=pytest.ExitCode.USAGE_ERROR,
                 )
             self._lines.show(f"waiting for an idle machine: {reasons}")
@@ -204,7 +181,7 @@ class Refresher:
                 child_args.arguments(self._config), self._config.invocation_params.dir, keys, faults
             )
         except ProcessError as wrong:
-            pytest.exit(f"--refresh-baseline: {wrong}; nothing was stored", returncode=1)
+            pytest.exit(f"--perfgate-refresh-baseline: {wrong}; nothing was stored", returncode=1)
 
     def _kept(self, run: Run, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         """What stays of the baseline before: what was not selected this time, with its own provenance."""
@@ -220,13 +197,13 @@ def _problems(results: Sequence[Result], run: Run) -> list[str]:
     """Why nothing may be stored: cases that failed, or whose exact metrics differ between processes."""
     found: dict[str, str] = {}
     first = results[0].records
-    accept_busy = run.config.getoption("accept_busy")
+    accept_busy = run.config.getoption(destination("accept-busy"))
     for number, result in enumerate(results):
         for key, record in result.records.items():
             if record.status in ("failed", "fell_back"):
                 found.setdefault(key, f"{key}: {record.status}: {record.reason}")
             elif record.doubts and not accept_busy:
-                found.setdefault(key, f"{key}: {'; '.join(record.doubts)}; run it again, or add --accept-busy")
+                found.setdefault(key, f"{key}: {'; '.join(record.doubts)}; run it again, or add --perfgate-accept-busy")
             elif record.status == "measured" and number and key in first:
                 for name in _unsteady(first[key], record, run):
                     found.setdefault(

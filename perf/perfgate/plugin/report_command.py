@@ -6,23 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.plugin import terminal_summary
-from perfgate.plugin.session import RUN, relative
+from perfgate.plugin import session, terminal_summary
+from perfgate.plugin.command_line import PREFIX, destination
+from perfgate.plugin.session import relative
 from perfgate.records.record import Record
 from perfgate.report import Section, results, write
 from perfgate.report.results import Results, ResultsError
 
-OPTION = "--report-from"
+OPTION = f"{PREFIX}report-from"
 
 
-def add_options(parser: pytest.Parser) -> None:
-    parser.getgroup("perfgate").addoption(
-        OPTION,
-        type=Path,
-        metavar="FILE",
-        help="run nothing: write the report again from a run's results.json; the suite's own parts are made anew, with "
-        "the options given now. `python -m perfgate report` is the short way",
-    )
+def main(config: pytest.Config) -> int:
+    """Configure the session, as pytest's own ``--version`` and ``--fixtures`` do (nothing is collected), and report."""
+    config._do_configure()
+    return report(config, config.getoption(destination("report-from")))
 
 
 def report(config: pytest.Config, path: Path) -> int:
@@ -31,7 +28,7 @@ def report(config: pytest.Config, path: Path) -> int:
     Raises:
         pytest.UsageError: the file cannot be read, or the report cannot be written.
     """
-    settings, terminalwriter = config.stash[RUN].settings, config.get_terminal_writer()
+    settings, terminalwriter = session.of(config).settings, config.get_terminal_writer()
     try:
         stored = results.load(config.invocation_params.dir / path)
         sections = renewed(stored.sections, _own(config, list(stored.records)))

@@ -21,6 +21,7 @@ from perfgate.measure.fault_injection import RENAMED
 from perfgate.measure.measurement import Instruments
 from perfgate.measure.throttle_guard import Watch
 from perfgate.plugin import options
+from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.device_recovery import Takeover
 from perfgate.plugin.options import Settings
@@ -41,13 +42,11 @@ RECORD: pytest.StashKey[Record] = pytest.StashKey()
 NOT_PINNED = "off: not pinned yet"
 """The allocator's state until the first case; a session that only collects pins nothing."""
 
+UNPINNED = "off: --no-pins"
+"""The allocator's state with --perfgate-no-pins; stored records have this text, and are compared by it."""
+
 DURATIONS = "perfgate/durations"
 """pytest-cache key of the seconds each case took the last time it ran here."""
-
-
-def is_benchmark(item: pytest.Item) -> bool:
-    """Whether an item measures: it requests the ``measure`` fixture."""
-    return "measure" in getattr(item, "fixturenames", ())
 
 
 @dataclass
@@ -111,7 +110,7 @@ class Run:
         if self.allocator == NOT_PINNED:
             if self.device != "cpu":
                 self.health_before = health.read(self.device)
-            self.allocator = pinning.pin_allocator() if self.settings.pin else "off: --no-pins"
+            self.allocator = pinning.pin_allocator() if self.settings.pin else UNPINNED
 
     @property
     def instruments(self) -> Instruments:
@@ -298,6 +297,17 @@ class Run:
         cache = getattr(self.config, "cache", None)
         if cache is not None:
             cache.set(DURATIONS, self.expected | self.durations)
+
+
+def of(config: pytest.Config) -> Run:
+    """The run of this session, started when first asked for.
+
+    Raises:
+        pytest.UsageError: an option or setting makes no sense, or the device does not exist.
+    """
+    if RUN not in config.stash:
+        config.stash[RUN] = Run.start(config)
+    return config.stash[RUN]
 
 
 def _benchmark_name(item: pytest.Item) -> str:

@@ -17,11 +17,6 @@ LINE = "perfgate_line"
 where there is nothing to say."""
 
 
-def strict(config: pytest.Config) -> bool:
-    """Whether INCONCLUSIVE fails: ``--strict`` was typed. pytest's own setting of that name is about other things."""
-    return "--strict" in config.invocation_params.args
-
-
 def on_terminal(config: pytest.Config) -> bool:
     """Whether the session writes to a terminal, which has a width and can rewrite a line; not a file or a pipe."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")

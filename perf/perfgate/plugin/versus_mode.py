@@ -1,4 +1,4 @@
-"""``pytest --versus ENV``: the selected cases in lockstep against another environment, instead of a plain run."""
+"""``pytest --perfgate-versus ENV``: the selected cases in lockstep with another environment, not a plain run."""
 
 from __future__ import annotations
 
@@ -15,50 +15,26 @@ from perfgate.lockstep.comparison import Comparison, Lockstep, Plan
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.pinning import last_core
 from perfgate.plugin import child_args, terminal_lines
-from perfgate.plugin.session import RUN, Run, is_benchmark
+from perfgate.plugin.activation import is_benchmark
+from perfgate.plugin.command_line import destination, strict
+from perfgate.plugin.session import RUN, Run
 from perfgate.plugin.terminal_lines import Lines
-
-DEFAULT_BUDGET_S = 600.0
-
-
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("versus", "perfgate: A/B against another environment")
-    group.addoption(
-        "--versus",
-        metavar="ENV",
-        help="compare this environment (B) with another (A) in lockstep: a Python interpreter, pins such as "
-        '"bitsandbytes==0.48.2" (installed into a cached overlay), or git:REVISION of this checkout',
-    )
-    group.addoption(
-        "--versus-budget",
-        type=float,
-        default=DEFAULT_BUDGET_S,
-        metavar="SECONDS",
-        help="go on adding pairs of processes until every case is decided, or this long "
-        f"(default {DEFAULT_BUDGET_S:g})",
-    )
-    group.addoption(
-        "--versus-apart",
-        action="store_true",
-        help="hold every case on one side at a time, for models of which the device holds one only (what runs out of "
-        "memory otherwise is held so by itself): far coarser, because nothing cancels the machine's drift",
-    )
 
 
 def plugin(config: pytest.Config) -> Versus | None:
-    """The plugin for this run, or None where ``--versus`` was not given.
+    """The plugin for this run, or None where ``--perfgate-versus`` was not given.
 
     Raises:
         pytest.UsageError: a value that makes no sense.
     """
-    text = config.getoption("versus")
+    text = config.getoption(destination("versus"))
     if text is None:
         return None
-    budget = config.getoption("versus_budget")
+    budget = config.getoption(destination("versus-budget"))
     if not budget > 0:
-        raise pytest.UsageError(f"--versus-budget: got {budget:g}, expected seconds above 0")
+        raise pytest.UsageError(f"--perfgate-versus-budget: got {budget:g}, expected seconds above 0")
     if sys.platform == "win32":
-        raise pytest.UsageError("--versus needs pipes that a process can inherit by number: not on Windows")
+        raise pytest.UsageError("--perfgate-versus needs pipes that a process can inherit by number: not on Windows")
     return Versus(config, text, budget)
 
 
@@ -73,7 +49,7 @@ class Versus:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        if self._config.getoption("collectonly") or self._config.getoption("doctor") or not session.items:
+        if self._config.getoption("collectonly") or self._config.getoption(destination("doctor")) or not session.items:
             return None
         run = self._config.stash[RUN]
         items = {
@@ -90,7 +66,7 @@ class Versus:
                 head = environments.current(here, run.settings.packages)
                 self._compare(run, base, head, items, Path(logs))
         except environments.SideError as wrong:
-            pytest.exit(f"--versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)
+            pytest.exit(f"--perfgate-versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)
         return True
 
     def _compare(
@@ -104,7 +80,7 @@ class Versus:
             alpha=run.settings.tolerances.alpha,
             log_dir=logs,
             core=last_core() if run.device == "cpu" else None,
-            apart=self._config.getoption("versus_apart"),
+            apart=self._config.getoption(destination("versus-apart")),
             faults=tuple(fault.text for fault in run.settings.faults),
         )
         start = clock.now()
@@ -126,7 +102,7 @@ class Versus:
     def _report(self, item: pytest.Item, case: Comparison) -> None:
         """The case's verdict as its test's outcome."""
         status = report.status(case)
-        failed = status in FAILING or (status == "INCONCLUSIVE" and terminal_lines.strict(self._config))
+        failed = status in FAILING or (status == "INCONCLUSIVE" and strict(self._config))
         terminal_lines.report(
             self._config, item.nodeid, f"{case.key}: {status}: {report.why(case)}" if failed else None
         )

@@ -80,9 +80,10 @@ class Case:
 class Row:
     """One line of a case table.
 
-    ``quick``: part of the ``--quick`` subset. ``extra``: runs with ``--all-cases`` only. ``selected``: False deselects
-    the row (it is then not "missing"). ``unavailable``: why this machine cannot run the row; it becomes the skip
-    reason. ``expected_s``: a rough guess of the row's duration in seconds on a first run, before this machine has told.
+    ``quick``: part of the ``--perfgate-quick`` subset. ``extra``: runs with ``--perfgate-all-cases`` only.
+    ``selected``: False deselects the row (it is then not "missing"). ``unavailable``: why this machine cannot run the
+    row; it becomes the skip reason. ``expected_s``: a rough guess of the row's duration in seconds on a first run,
+    before this machine has told.
     """
 
     case: Case

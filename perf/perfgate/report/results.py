@@ -61,5 +61,5 @@ def load(path: Path) -> Results:
         said = f"field {wrong} is missing" if isinstance(wrong, KeyError) else str(wrong) or type(wrong).__name__
         raise ResultsError(
             f"{path} holds no results that this perfgate can read: {said}; `pytest` with this project's benchmarks "
-            f"writes {NAME} into its --report-dir"
+            f"writes {NAME} into its --perfgate-report-dir"
         ) from None

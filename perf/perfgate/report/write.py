@@ -39,8 +39,8 @@ def write(folder: Path, found: Results, *, html: bool, shared: bool) -> tuple[st
             write_atomic(folder / name, content())
         except (OSError, TypeError, ValueError, ImportError) as wrong:
             raise OutputError(
-                f"the report could not be written to {folder / name}: {wrong}; pass --report-dir DIR to put it "
-                "elsewhere, --no-html to leave index.html out"
+                f"the report could not be written to {folder / name}: {wrong}; pass --perfgate-report-dir DIR to put "
+                "it elsewhere, --perfgate-no-html to leave index.html out"
             ) from None
         made.append(name)
     if shared and STEP_SUMMARY in os.environ:

@@ -138,12 +138,14 @@ class TestSaved:
 
 class TestNone:
     def test_says_how_to_record_one(self, store: BaselineStore) -> None:
-        with pytest.raises(BaselineError, match=r"no baseline for this machine \(cpu-2c\).*--refresh-baseline"):
+        with pytest.raises(
+            BaselineError, match=r"no baseline for this machine \(cpu-2c\).*--perfgate-refresh-baseline"
+        ):
             store.chosen(None)
 
     def test_those_of_other_machines_are_named_and_incomparable(self, store: BaselineStore) -> None:
         BaselineStore(store.folder.parent, "gpu").save(written("sum/a"), REFRESH)
-        with pytest.raises(BaselineError, match=r"INCOMPARABLE \(gpu\): --baseline-machine gpu"):
+        with pytest.raises(BaselineError, match=r"INCOMPARABLE \(gpu\): --perfgate-baseline-machine gpu"):
             store.chosen(None)
 
     def test_a_number_that_is_not_there(self, store: BaselineStore) -> None:
@@ -260,7 +262,7 @@ class TestDamaged:
             load(file)
         assert message in str(caught.value)
         assert "is damaged" in str(caught.value)
-        assert "--refresh-baseline" in str(caught.value)
+        assert "--perfgate-refresh-baseline" in str(caught.value)
 
     @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
     def test_what_is_no_number(self, tmp_path: Path, constant: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from perfgate.baselines import timing_judge
 from perfgate.baselines.store import Entry, Refresh
 from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect
-from perfgate.compare.metric_verdict import Tolerances
+from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep.fresh_process import ProcessError
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.health import Health

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from perfgate.compare.intervals import Estimate
-from perfgate.compare.metric_verdict import Tolerances, judge_exact, judge_ratio, judge_work, smallest_slowdown
+from perfgate.compare.metric_verdict import judge_exact, judge_ratio, judge_work, smallest_slowdown
+from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Metric, Record
 
 KIB, MIB = 2**10, 2**20

@@ -1,4 +1,4 @@
-"""What ``--versus`` can name: interpreters, overlays of this environment, revisions."""
+"""What ``--perfgate-versus`` can name: interpreters, overlays of this environment, revisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perfgate.lockstep.overlay import MARKER, SideError, parse
 
 from tests.support.subprocesses import finding
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--versus is not for Windows")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
 
 
 def wheel(folder: Path, name: str, version: str, *, code: str = "", needs: str = "") -> None:

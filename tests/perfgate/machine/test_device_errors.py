@@ -49,7 +49,7 @@ class TestMeaning:
         assert failure is not None
         assert (failure.out_of_memory, failure.context_gone) == (True, False)
         assert failure.text.startswith("out of memory on cuda:0: ")
-        assert "--device" in failure.text
+        assert "--perfgate-device" in failure.text
 
     @pytest.mark.parametrize(
         ("said", "told"),

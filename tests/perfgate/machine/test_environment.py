@@ -66,7 +66,7 @@ class TestDevice:
     @pytest.mark.parametrize(
         ("name", "count", "message"),
         [
-            ("cuda", 0, "no such device .* finds no accelerator.*; use --device cpu"),
+            ("cuda", 0, "no such device .* finds no accelerator.*; use --perfgate-device cpu"),
             ("cuda:2", 2, "no such device .* finds 2 x cuda"),
             ("mps", 1, "no such device .* finds 1 x cuda"),
             ("gpu", 1, "not a device name; allowed: auto, cpu, cuda, cuda:N"),
@@ -75,12 +75,12 @@ class TestDevice:
     )
     def test_not_found(self, monkeypatch: pytest.MonkeyPatch, name: str, count: int, message: str) -> None:
         accelerators(monkeypatch, count)
-        with pytest.raises(DeviceError, match=f"--device {name}: .*{message}"):
+        with pytest.raises(DeviceError, match=f"--perfgate-device {name}: .*{message}"):
             resolve_device(name)
 
     def test_an_accelerator_without_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         torch_version(monkeypatch, None)
-        with pytest.raises(DeviceError, match="torch is not installed; use --device cpu, or install"):
+        with pytest.raises(DeviceError, match="torch is not installed; use --perfgate-device cpu, or install"):
             resolve_device("cuda")
 
 

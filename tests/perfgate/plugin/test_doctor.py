@@ -14,7 +14,7 @@ def test_it_tells_machine_meter_and_rows_and_runs_nothing(project: Project) -> N
     project.benchmark(
         source.replace("def test_sums(case, measure):", "def test_sums(case, measure):\n    open('ran', 'w')")
     )
-    result = project.run("--doctor")
+    result = project.run("--perfgate-doctor")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
@@ -37,7 +37,7 @@ def test_it_tells_machine_meter_and_rows_and_runs_nothing(project: Project) -> N
 def test_a_suites_own_findings_are_in_it(project: Project) -> None:
     with (project.path / "conftest.py").open("a") as file:
         file.write("\ndef pytest_perfgate_doctor(config):\n    return [Section('x', 'Abacuses', ['Two abacuses.'])]\n")
-    result = project.run("--doctor")
+    result = project.run("--perfgate-doctor")
     result.stdout.fnmatch_lines(["*- Abacuses -*", "Two abacuses.", "*sums/builtin-n10*"])
 
 
@@ -52,12 +52,12 @@ def test_the_meter_is_tried(project: Project, monkeypatch: pytest.MonkeyPatch, m
     from perfgate.measure import memory
 
     monkeypatch.setattr(memory, "of", lambda device: eval(meter, {"memory": memory}))  # noqa: S307  # from above
-    project.run("--doctor").stdout.fnmatch_lines([said])
+    project.run("--perfgate-doctor").stdout.fnmatch_lines([said])
 
 
 def test_a_folder_without_benchmarks(project: Project) -> None:
     project.benchmark("def test_plain(): pass")
-    project.run("--doctor").stdout.fnmatch_lines(["No benchmark cases were found."])
+    project.run("--perfgate-doctor").stdout.fnmatch_lines(["No benchmark cases were found."])
 
 
 class TestCommand:
@@ -85,9 +85,9 @@ class TestCommand:
         assert "sums/builtin-n10" not in done.stdout
 
     def test_an_option_that_makes_no_sense(self, project: Project) -> None:
-        done = self.doctor(project, "--measure-budget", "0")
+        done = self.doctor(project, "--perfgate-measure-budget", "0")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        assert "--measure-budget: got 0" in done.stderr
+        assert "--perfgate-measure-budget: got 0" in done.stderr
 
     def test_without_a_command_it_says_which_there_are(self, project: Project) -> None:
         program = [sys.executable, "-m", "perfgate"]

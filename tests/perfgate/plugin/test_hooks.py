@@ -29,11 +29,12 @@ class TestSelection:
     def test_quick_keeps_a_subset_with_the_same_ids(self, project: Project) -> None:
         collect = ("--collect-only", "-q")
         default, quick = (
-            {line for line in project.run(*collect, *more).outlines if "::" in line} for more in ((), ("--quick",))
+            {line for line in project.run(*collect, *more).outlines if "::" in line}
+            for more in ((), ("--perfgate-quick",))
         )
         assert quick == {"test_sums.py::test_sums[builtin-n10]"}
         assert quick < default
-        project.run(*collect, "--quick").assert_outcomes(deselected=3)
+        project.run(*collect, "--perfgate-quick").assert_outcomes(deselected=3)
 
     @pytest.mark.parametrize("expression", ["loop-n10", "loop and n10", "test_sums[loop-n10]"])
     def test_ids_are_selectable(self, project: Project, expression: str) -> None:
@@ -170,7 +171,7 @@ class TestReport:
         again.stdout.no_fnmatch_line("*unknown length*")
 
     def test_report_dir(self, project: Project) -> None:
-        result = project.run("--report-dir=deep/er")
+        result = project.run("--perfgate-report-dir=deep/er")
         result.stdout.fnmatch_lines(["perfgate: wrote results.json, summary.md, index.html into deep/er"])
         assert project.results("deep/er")["session"]["ledger"] == {"measured": [BUILTIN, LOOP], "skipped": [MANY]}
         assert not (project.path / "perf-report").exists()
@@ -181,11 +182,11 @@ class TestReport:
 
     def test_one_that_cannot_be_written_fails_the_run_but_is_shown(self, project: Project) -> None:
         (project.path / "file").touch()
-        result = project.run("--report-dir=file/below")
+        result = project.run("--perfgate-report-dir=file/below")
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.assert_outcomes(passed=2, skipped=1, deselected=1)
         result.stdout.fnmatch_lines(
-            [f"*{LOOP} *", "perfgate: the report could not be written to *pass --report-dir DIR*"]
+            [f"*{LOOP} *", "perfgate: the report could not be written to *pass --perfgate-report-dir DIR*"]
         )
 
 
@@ -278,11 +279,17 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--device=abacus"], "--device abacus: *"),
-            (["--measure-budget=0"], "--measure-budget: got 0, expected seconds above 0"),
-            (["--measure-budget=soon"], "*--measure-budget: invalid float value: 'soon'"),
-            (["--measure-precision=500"], "--measure-precision: got 500*%, expected a percentage between 0 and 100"),
-            (["--report-dir=test_sums.py"], "--report-dir: *test_sums.py is a file, expected a folder*"),
+            (["--perfgate-device=abacus"], "--perfgate-device abacus: *"),
+            (["--perfgate-measure-budget=0"], "--perfgate-measure-budget: got 0, expected seconds above 0"),
+            (["--perfgate-measure-budget=soon"], "*--perfgate-measure-budget: invalid float value: 'soon'"),
+            (
+                ["--perfgate-measure-precision=500"],
+                "--perfgate-measure-precision: got 500*%, expected a percentage between 0 and 100",
+            ),
+            (
+                ["--perfgate-report-dir=test_sums.py"],
+                "--perfgate-report-dir: *test_sums.py is a file, expected a folder*",
+            ),
         ],
     )
     def test_options_that_make_no_sense(self, project: Project, arguments: list[str], message: str) -> None:
@@ -332,7 +339,9 @@ class TestProcess:
             "import sys\n\ndef pytest_unconfigure(config):\n    print('torch loaded:', 'torch' in sys.modules)\n"
         )
         (project.path / "torch.py").write_text("raise RuntimeError('somebody imported torch')")
-        result = project.run_subprocess("--measure-budget=0.05", "--device=cpu", "-s", "-k", "loop-n10")
+        result = project.run_subprocess(
+            "--perfgate-measure-budget=0.05", "--perfgate-device=cpu", "-s", "-k", "loop-n10"
+        )
         result.assert_outcomes(passed=1, deselected=3)
         result.stdout.fnmatch_lines(["torch loaded: False"])
         record = project.records()[LOOP]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from perfgate.compare.metric_verdict import Tolerances
+from perfgate.compare.tolerances import Tolerances
 from perfgate.measure.fault_injection import Fault
 from perfgate.plugin.options import Settings, from_config, pyproject_table
 
@@ -25,9 +25,21 @@ class TestValues:
         assert settings() == Settings(report_dir=pytester.path / "perf-report", baselines=pytester.path / "baselines")
 
     def test_every_option(self, settings, pytester: pytest.Pytester) -> None:
-        line = ["--device=cuda:1", "--quick", "--measure-budget=2", "--measure-precision=3", "--report-dir=r"]
-        line += ["--tolerance=2", "--memory-tolerance=1", "--inject=slow=5%@a/*", "--inject=wrong", "--baselines=b"]
-        assert settings(*line, "--no-pins") == Settings(
+        line = [
+            "--perfgate-device=cuda:1",
+            "--perfgate-quick",
+            "--perfgate-measure-budget=2",
+            "--perfgate-measure-precision=3",
+            "--perfgate-report-dir=r",
+        ]
+        line += [
+            "--perfgate-tolerance=2",
+            "--perfgate-memory-tolerance=1",
+            "--perfgate-inject=slow=5%@a/*",
+            "--perfgate-inject=wrong",
+            "--perfgate-baselines=b",
+        ]
+        assert settings(*line, "--perfgate-no-pins") == Settings(
             device="cuda:1",
             quick=True,
             budget_s=2.0,
@@ -70,18 +82,24 @@ class TestValues:
 
     @pytest.mark.parametrize(
         ("line", "tiers"),
-        [([], ("quick", "default")), (["--quick"], ("quick",)), (["--all-cases"], ("quick", "default", "extra"))],
+        [
+            ([], ("quick", "default")),
+            (["--perfgate-quick"], ("quick",)),
+            (["--perfgate-all-cases"], ("quick", "default", "extra")),
+        ],
     )
     def test_which_stored_cases_a_run_runs(self, settings, line: list[str], tiers: tuple[str, ...]) -> None:
         assert settings(*line).tiers == tiers
 
     def test_the_command_line_wins(self, settings, pytester: pytest.Pytester) -> None:
         table = 'measure_budget_s = 2\nmeasure_precision = 0.03\nreport_dir = "r"'
-        chosen = settings("--measure-budget=1", "--measure-precision=5", "--report-dir=s", table=table)
+        chosen = settings(
+            "--perfgate-measure-budget=1", "--perfgate-measure-precision=5", "--perfgate-report-dir=s", table=table
+        )
         assert (chosen.budget_s, chosen.precision, chosen.report_dir) == (1.0, 0.05, pytester.path / "s")
 
     def test_an_absolute_report_dir_stays_where_it_is(self, settings, tmp_path: Path) -> None:
-        assert settings(f"--report-dir={tmp_path}").report_dir == tmp_path
+        assert settings(f"--perfgate-report-dir={tmp_path}").report_dir == tmp_path
 
 
 class TestRefused:
@@ -103,24 +121,26 @@ class TestRefused:
 
     @pytest.mark.parametrize("fault", ["slow", "slow=x", "wrong=1", "noise=5%", "", "slow=5%@"])
     def test_a_fault_that_does_not_exist(self, settings, fault: str) -> None:
-        with pytest.raises(pytest.UsageError, match="--inject: fault "):
-            settings(f"--inject={fault}")
+        with pytest.raises(pytest.UsageError, match="--perfgate-inject: fault "):
+            settings(f"--perfgate-inject={fault}")
 
     @pytest.mark.parametrize("value", ["0", "-1", "nan"])
     def test_a_budget_that_is_not_above_zero(self, settings, value: str) -> None:
-        with pytest.raises(pytest.UsageError, match=f"--measure-budget: got {value}, expected seconds above 0"):
-            settings(f"--measure-budget={value}")
+        with pytest.raises(
+            pytest.UsageError, match=f"--perfgate-measure-budget: got {value}, expected seconds above 0"
+        ):
+            settings(f"--perfgate-measure-budget={value}")
 
     @pytest.mark.parametrize(("value", "got"), [("0", "0"), ("100", "100"), ("-1", "-1"), ("nan", "nan")])
     def test_a_precision_that_is_no_percentage(self, settings, value: str, got: str) -> None:
-        message = rf"--measure-precision: got {got}\S*%, expected a percentage between 0 and 100"
+        message = rf"--perfgate-measure-precision: got {got}\S*%, expected a percentage between 0 and 100"
         with pytest.raises(pytest.UsageError, match=message):
-            settings(f"--measure-precision={value}")
+            settings(f"--perfgate-measure-precision={value}")
 
     def test_a_report_dir_that_is_a_file(self, settings, pytester: pytest.Pytester) -> None:
         (pytester.path / "taken").touch()
-        with pytest.raises(pytest.UsageError, match=r"--report-dir: .*taken is a file, expected a folder"):
-            settings("--report-dir=taken")
+        with pytest.raises(pytest.UsageError, match=r"--perfgate-report-dir: .*taken is a file, expected a folder"):
+            settings("--perfgate-report-dir=taken")
 
     def test_an_unknown_setting_and_the_known_ones(self, settings) -> None:
         with pytest.raises(pytest.UsageError, match=r"no setting 'budget'; known: measure_budget_s, measure_precision"):

@@ -6,7 +6,7 @@ from typing import Any
 from perfgate.baselines import report
 from perfgate.baselines.store import Baseline
 from perfgate.compare.case_verdict import Verdict
-from perfgate.compare.metric_verdict import Tolerances
+from perfgate.compare.tolerances import Tolerances
 from perfgate.records.fingerprint import Fingerprint
 from perfgate.records.record import Record
 from perfgate.report import grouping, run_summary

@@ -72,7 +72,7 @@ class TestFile:
     def test_what_json_has_no_word_for_is_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
         rows = [{"a": "row", "n": float("nan")}]
         section = Section("s", "S", table=Table([Column("a", "a"), Column("n", "n", decimals(1))], rows))
-        with pytest.raises(write.OutputError, match=r"results\.json: .*--report-dir DIR"):
+        with pytest.raises(write.OutputError, match=r"results\.json: .*--perfgate-report-dir DIR"):
             write.write(tmp_path, Results(SESSION, [], [section]), html=True, shared=False)
         assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +104,7 @@ class TestAgain:
         project.run()
         first = files(project)
         shutil.move(project.path / "perf-report", project.path / "kept")
-        done = again(project, "--from", "kept/results.json", "--report-dir", "new", "--no-html")
+        done = again(project, "--from", "kept/results.json", "--report-dir", "new", "--perfgate-no-html")
         assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
         assert files(project, "new") == {name: first[name] for name in ("results.json", "summary.md")}
         assert files(project, "kept") == first
@@ -130,7 +130,7 @@ class TestAgain:
 
 class TestWritten:
     def test_without_html(self, project: Project) -> None:
-        project.run("--no-html")
+        project.run("--perfgate-no-html")
         assert set(files(project)) == {"results.json", "summary.md"}
 
     def test_github_gets_the_summary_after_what_is_there(
@@ -166,10 +166,10 @@ class TestWritten:
 
     def test_a_folder_that_cannot_be_made(self, project: Project) -> None:
         (project.path / "taken").write_text("a file")
-        result = project.run("--report-dir", "taken/report")
+        result = project.run("--perfgate-report-dir", "taken/report")
         assert result.ret not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         result.stdout.fnmatch_lines(
-            ["*the report could not be written to *taken/report/results.json*--report-dir DIR*"]
+            ["*the report could not be written to *taken/report/results.json*--perfgate-report-dir DIR*"]
         )
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable to root")

@@ -1,0 +1,41 @@
+"""What may differ before something is called worse."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+TIME = 0.05
+"""A case may become this fraction slower: what pairs of processes tell within minutes even on a small shared machine,
+and less than the regressions that people met in these libraries' releases (7% and more)."""
+EXACT_RELATIVE = 0.005
+"""Exact amounts may grow by this fraction: room for a changed alignment or another library's few more objects."""
+EXACT_BYTES = 128 * 1024
+"""Bytes may grow by this much in any case: a generation's first call needs half as much once, for its caches."""
+ALPHA = 0.01
+"""The chance that an unchanged suite is called changed: one run in a hundred."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What may differ. ``time`` and ``exact_relative`` are fractions, ``exact_bytes`` is in bytes, and ``alpha`` is the
+    chance, for the whole suite, of calling something changed that is not.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    time: float = TIME
+    exact_relative: float = EXACT_RELATIVE
+    exact_bytes: int = EXACT_BYTES
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        for name, fine, allowed in (
+            ("time", 0 < self.time < math.inf, "a fraction above 0"),
+            ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
+            ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
+            ("alpha", 0 < self.alpha < 1, "a chance between 0 and 1"),
+        ):
+            if not fine:
+                raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")

@@ -1,0 +1,120 @@
+"""When perfgate does anything in a session: once a benchmark was collected, or an option of its own asks for it.
+
+Read in every session, so nothing slow is imported before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from perfgate.plugin.command_line import destination
+
+NAME = "perfgate-measuring"
+"""The plugin of a session that measures: :mod:`perfgate.plugin.hooks`."""
+COMPARE: pytest.StashKey[bool | str] = pytest.StashKey()
+"""What ``--benchmark-compare`` named, in a project that has set perfgate up; it waits for the first benchmark."""
+OWN_FIXTURE = "perfgate.plugin.entry"
+"""Where perfgate's fixture ``measure`` is."""
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether an item measures: it requests the ``measure`` fixture, which is perfgate's, or a suite's around it. A
+    project may have a fixture of its own of that name."""
+    if "measure" not in getattr(item, "fixturenames", ()):
+        return False
+    fixtures: Any = getattr(item, "_fixtureinfo")  # noqa: B009  # pytest's own, and not in its types
+    for fixture in reversed(fixtures.name2fixturedefs.get("measure", ())):
+        if fixture.func.__module__ == OWN_FIXTURE:
+            return True
+        if "measure" not in fixture.argnames:
+            return False
+    return False
+
+
+def configure(config: pytest.Config) -> None:
+    """Begin at once where the command line or a parent process says that this session is perfgate's.
+
+    Raises:
+        pytest.UsageError: an option or setting makes no sense.
+    """
+    compare = getattr(config.option, "benchmark_compare", None)
+    if is_child() or any(_asks(config)):
+        activate(config)
+    elif compare and is_set_up(config):
+        config.stash[COMPARE] = compare
+        config.option.benchmark_compare = []  # pytest-benchmark would look into its own storage
+
+
+def _asks(config: pytest.Config) -> Iterator[bool]:
+    yield config.getoption(destination("versus")) is not None
+    yield bool(config.getoption(destination("refresh-baseline")))
+    yield bool(config.getoption(destination("doctor")))
+
+
+def is_child() -> bool:
+    """Whether perfgate started this process to measure for another one."""
+    if not any(name.startswith("PERFGATE_") for name in os.environ):
+        return False  # nearly always; what knows the names is slow to import
+    from perfgate.lockstep import fresh_process
+
+    return is_worker() or fresh_process.only() is not None
+
+
+def is_worker() -> bool:
+    """Whether this process is one side of a comparison, before it has opened its pipes."""
+    if not any(name.startswith("PERFGATE_") for name in os.environ):
+        return False
+    from perfgate.lockstep import channel
+
+    return channel.PIPES in os.environ
+
+
+def is_set_up(config: pytest.Config) -> bool:
+    """Whether the project's pyproject.toml has a table ``[tool.perfgate]``, right or wrong."""
+    import tomllib
+
+    try:
+        text = (config.rootpath / "pyproject.toml").read_text(encoding="utf-8")
+        tools = tomllib.loads(text).get("tool", {})
+    except (OSError, ValueError):
+        return False
+    return isinstance(tools, dict) and "perfgate" in tools
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether this session is perfgate's."""
+    return config.pluginmanager.has_plugin(NAME)
+
+
+def activate(config: pytest.Config) -> None:
+    """Let perfgate measure, judge and report in this session, from now on.
+
+    Raises:
+        pytest.UsageError: an option or setting makes no sense, or the device does not exist.
+    """
+    if not is_active(config):
+        from perfgate.plugin import hooks
+
+        hooks.start(config)
+        config.pluginmanager.register(hooks, NAME)
+
+
+def collected(item: pytest.Item) -> None:
+    """Make a collected benchmark ready for being measured; the first one activates perfgate."""
+    if is_benchmark(item):
+        activate(item.config)
+        from perfgate.plugin import hooks
+
+        hooks.prepare(item)
+
+
+def give_compare_back(config: pytest.Config) -> None:
+    """Let pytest-benchmark compare where no benchmark of perfgate's was collected."""
+    if COMPARE in config.stash and not is_active(config):
+        benchmarks = config._benchmarksession  # type: ignore[attr-defined]  # set by pytest-benchmark
+        benchmarks.compare = config.stash[COMPARE]
+        benchmarks.handle_loading()

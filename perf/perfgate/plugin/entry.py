@@ -1,0 +1,86 @@
+"""What perfgate adds to every pytest session: options, markers, hooks for suites, and two fixtures.
+
+Everything else begins with the first benchmark, or where an option asks for it (:mod:`perfgate.plugin.activation`):
+a session that measures nothing is as it is without perfgate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from perfgate.plugin import activation, command_line, hookspec
+
+if TYPE_CHECKING:
+    from perfgate.measure.measurement import Measure
+
+if activation.is_worker():  # before a conftest of an older revision imports what stood elsewhere then
+    from perfgate.plugin.former_names import install
+
+    install()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    command_line.add_options(parser)
+    if activation.is_worker():
+        from perfgate.plugin import former_names
+
+        former_names.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspec)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if config.getoption(command_line.destination("report-from")) is None:
+        return None
+    from perfgate.plugin import report_command
+
+    return report_command.main(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # a suite's own pytest_configure may ask for the run
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "perfgate_cases(table): run the benchmark once for each row of a case table")
+    config.addinivalue_line("markers", "perfgate_row(row): set by perfgate on every case")
+    activation.configure(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("perfgate_cases") is not None:
+        from perfgate.plugin import case_tables
+
+        case_tables.parametrize(metafunc)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    activation.collected(item)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    activation.give_compare_back(session.config)
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
+    """Measure one callable in five passes: correct, warm, time, weigh and count, re-check (see perfgate.measure)."""
+    from perfgate.plugin import hooks
+
+    return hooks.measure_for(request.node, benchmark)
+
+
+@pytest.fixture
+def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
+    accelerator nothing is changed. The record's pins say it."""
+    from perfgate.machine import pinning
+    from perfgate.plugin import session
+
+    if session.of(request.config).device == "cpu":
+        with pinning.one_core():
+            yield
+    else:
+        yield

@@ -38,6 +38,10 @@ def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:
 def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str, object]) -> bool:
     """Whether this run's model, prompts, device and choice of rows select a stored case."""
     suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    if name == "generation_served":
+        if not suite.has_served(device):
+            return False
+        suite = suite.served
     chosen: dict[str, object] = {
         "model": suite.model.slug,
         "prompts": suite.prompts.name,
@@ -45,7 +49,7 @@ def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str,
         "device": device.split(":")[0],
         "device_map": suite.device_map,
     }
-    if name == "generation":
+    if name.startswith("generation") and name != "generation_long":
         chosen["new_tokens"] = suite.new_tokens_on(device)
     if any(fields.get(field, value) != value for field, value in chosen.items()):
         return False

@@ -29,6 +29,8 @@ from suite_report.recommendation import HUMAN, label
 
 Outcome = Literal["held", "not held", "not judged here"]
 
+SERVED = "generation_served"
+"""The benchmark, and the section, of a model of the size that is served on accelerators."""
 CLOSE_TOP1 = 0.05
 """8-bit quality is "close to none" when top-1 agreement falls by at most this much."""
 SLIGHT_TOP1 = 0.15
@@ -146,6 +148,7 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
                 detail=PARTS,
             )
         )
+    out += _served([record for record in records if record.name == SERVED and record.status == "measured"])
     if long:
         about = f"One prompt of {long[0].fields['prompt_len']} tokens and {long[0].fields['new_tokens']} new ones."
         table = Table(LONG_COLUMNS, [_row(record, LONG_COLUMNS) for record in long])
@@ -154,6 +157,19 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
         said = [note for record in harness for note in record.notes]
         out.append(Section("harness", "What measuring costs", notes=said, detail=PARTS))
     return out
+
+
+def _served(rows: Sequence[Record]) -> list[Section]:
+    """The rows of a model of the size that is served; none where there are none."""
+    if not rows:
+        return []
+    fields = rows[0].fields
+    about = (
+        f"Speed and memory in the shapes of {fields['model']}, {fields['new_tokens']} new tokens for each input: "
+        "what the small default model cannot show on an accelerator."
+    )
+    table = _table(rows)
+    return [Section(SERVED, "In the shapes of a served model", [about], table, _notes(rows), detail=("notes",))]
 
 
 def _table(rows: Sequence[Record]) -> Table:

@@ -180,8 +180,8 @@ def test_quick_is_a_subset_with_the_same_ids(ids: Ids) -> None:
 
 def test_an_accelerator_has_rows_of_its_own(ids: Ids) -> None:
     rows = ids("generation_rows", device="cuda:0")
-    assert "bf16-fa1-flash-attn-2-n128-cuda" in rows  # without the index: another card of the machine is the same case
-    assert all(one.endswith("-n128-cuda") for one in rows)
+    assert "bf16-fa1-flash-attn-2-n32-cuda" in rows  # without the index: another card of the machine is the same case
+    assert all(one.endswith("-n32-cuda") for one in rows)
     assert ids("long_rows", device="cuda:0")[0] == "bf16-eager-p1000-n4-cuda"
 
 
@@ -193,7 +193,7 @@ def test_help_names_every_choice() -> None:
     expected = {
         "--model=NAME": ["smollm2-135m", "a folder with config.json", "hub id", "Default: smollm2-135m"],
         "--prompts=SET": ["en, ja", "FILE.jsonl", "Default: en"],
-        "--new-tokens=N": ["default 8 on a CPU, else 128"],
+        "--new-tokens=N": ["default 8 on a CPU, else 32"],
         "--batch-size=N": ["padded on the left", "Default: 1"],
         "--quantization=NAMES": [", ".join(quantization.schemes())],
         "--attention=NAMES": [", ".join(attention.backends()), "every combination"],
@@ -266,5 +266,5 @@ def test_settings(parse: Parse) -> None:
 
 def test_new_tokens_follow_the_device(parse: Parse) -> None:
     found = parse(new_tokens=None)
-    assert (found.new_tokens_on("cpu"), found.new_tokens_on("cuda:0")) == (8, 128)
+    assert (found.new_tokens_on("cpu"), found.new_tokens_on("cuda:0")) == (8, 32)
     assert (found.quantization, found.attention) == (None, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def interpreted(sources: Mapping[str, Path] | None = None) -> Iterator[None]:
     """
     pytest.importorskip("triton", reason=NO_TRITON)
     import triton.language as tl
+    from triton.runtime import interpreter
     from triton.runtime.interpreter import InterpretedFunction
     from triton.runtime.jit import JITFunction
 
@@ -59,6 +60,7 @@ def interpreted(sources: Mapping[str, Path] | None = None) -> Iterator[None]:
     before = [dict(vars(owner)) for owner in touched]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")  # read by the decorator of a kernel
+        patch.setattr(interpreter, "_patch_lang_tensor", scalars_as_indices(interpreter._patch_lang_tensor))
         library = {
             id(function): InterpretedFunction(function.fn)
             for function in vars(tl.standard).values()
@@ -81,6 +83,18 @@ def interpreted(sources: Mapping[str, Path] | None = None) -> Iterator[None]:
                 for name, value in members.items():
                     if vars(owner)[name] is not value:
                         setattr(owner, name, value)
+
+
+def scalars_as_indices(patch_tensor: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """The interpreter's own replacement of a tensor's methods, with one more: a loop's bound, held in an array of one
+    element, becomes a whole number as newer versions of triton make it. triton 3.6 leaves that to numpy, and numpy 2.4
+    and newer refuse."""
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+    return patched
 
 
 @contextmanager

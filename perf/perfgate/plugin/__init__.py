@@ -2,6 +2,8 @@
 
 ``perfgate.plugin`` is the plugin's name (an entry point, a conftest's ``pytest_plugins``, ``-p``); its hooks stand in
 :mod:`perfgate.plugin.entry` and, for a session that measures, in :mod:`perfgate.plugin.hooks`.
+
+PYTEST_DONT_REWRITE: there is nothing to rewrite, and pytest warned of it when ``python -m perfgate`` had imported it.
 """
 
 pytest_plugins = ["perfgate.plugin.entry"]

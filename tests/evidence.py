@@ -48,6 +48,8 @@ class Collected:
 
     marks: Marks
     modules: set[str]
+    kinds: dict[str, str]
+    """By test, the kind that its marks say."""
 
 
 COLLECTED: pytest.StashKey[Collected] = pytest.StashKey()
@@ -180,7 +182,8 @@ def kind_of(names: Iterable[str]) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects any
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[COLLECTED] = Collected(marks_of(items), {item.path.name for item in items})
+    kinds = {item.nodeid: kind_of({marker.name for marker in item.iter_markers()}) for item in items}
+    config.stash[COLLECTED] = Collected(marks_of(items), {item.path.name for item in items}, kinds)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -199,8 +202,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     skipped = [str(report.longrepr) for report in stats.get("skipped", ())]
     without = sum(NO_ACCELERATOR in reason for reason in skipped)
     slow = [item for item in stats.get("deselected", ()) if item.get_closest_marker("slow") is not None]
-    passed = Counter(kind_of(report.keywords) for report in stats.get("passed", ()))
-    left_out = Counter(kind_of({marker.name for marker in item.iter_markers()}) for item in slow)
+    kinds = config.stash[COLLECTED].kinds
+    passed = Counter(kinds.get(report.nodeid, "plain") for report in stats.get("passed", ()))
+    left_out = Counter(kinds[item.nodeid] for item in slow)
     terminalreporter.write_line(summary(passed, left_out, without, len(skipped) - without))
 
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from tests.gpu import BundleError, EvidenceError, facts, figures, runner, stages, unpack
+from tests.support.subprocesses import finding
 
 ROOT = Path(__file__).parents[1]
 OUT = "GPU_EVIDENCE_OUT"
@@ -130,8 +131,7 @@ def environment(keep: Path, bundle: Path | None) -> dict[str, str]:
         commit = unpack.commit_of(bundle, keep)
         if commit is not None:
             more[facts.COMMIT] = commit
-    before = os.environ.get("PYTHONPATH")
-    return {**os.environ, **more, "PYTHONPATH": os.pathsep.join([*path, *([before] if before else [])])}
+    return finding(*path, **more)
 
 
 def write_prompts(given: Path | None, target: Path, number: int) -> None:

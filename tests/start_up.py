@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from tests.support.subprocesses import finding
+
 PAIRS = 20
 ALLOWED_MS = 30.0
 """More than this is a fault: people run pytest hundreds of times a day."""
@@ -30,12 +32,12 @@ def session(folder: Path, more: tuple[str, ...]) -> tuple[float, float]:
     Raises:
         SystemExit: the session failed.
     """
-    environment = os.environ | {
-        "PYTHONPATH": str(PERF),
-        "PYTEST_ADDOPTS": "",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTEST_PLUGINS": "pytest_benchmark.plugin,perfgate.plugin",
-    }
+    environment = finding(
+        PERF,
+        PYTEST_ADDOPTS="",
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+        PYTEST_PLUGINS="pytest_benchmark.plugin,perfgate.plugin",
+    )
     start = time.perf_counter()
     process = subprocess.Popen([*SESSION, *more], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

@@ -15,6 +15,8 @@ from tests import gpu_evidence
 from tests.gpu import EvidenceError, facts, runner, stages
 from tests.gpu.outcomes import Outcomes
 
+PATH = "PYTHONPATH"
+
 
 def outcome(test: str, result: str, *paths: str) -> dict[str, Any]:
     return {"test": test, "outcome": result, "paths": list(paths), "why": ""}
@@ -98,7 +100,7 @@ def test_a_stage_that_failed_is_followed_and_told(ran: Ran, tmp_path: Path) -> N
 def test_from_a_bundle_its_packages_come_first_and_its_commit_is_stated(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/was/there")
+    monkeypatch.setenv(PATH, "/was/there")
     monkeypatch.setattr(facts, "card_of", lambda device: pytest.fail("torch is asked in a step of its own"))
     from tests.gpu.bundle import write_parts
     from tests.gpu.wheels import Target
@@ -109,7 +111,7 @@ def test_from_a_bundle_its_packages_come_first_and_its_commit_is_stated(
     arguments = ["--from-bundle", str(tmp_path / ".gpu"), "--keep", str(tmp_path / "keep"), "--stage", "1"]
     assert gpu_evidence.main(arguments) == 0
     environment = ran.stages[0][4]
-    path = environment["PYTHONPATH"].split(os.pathsep)
+    path = environment[PATH].split(os.pathsep)
     assert path[0] == str(tmp_path / "keep" / "site")
     assert path[-1] == "/was/there"
     assert environment[facts.COMMIT] == "abc1234"

@@ -262,7 +262,7 @@ def test_figures_of_what_ended_early_say_so(tmp_path: Path) -> None:
 
 
 def test_outcomes_are_read_up_to_a_kill(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeini("[pytest]\nmarkers =\n    gpu(path): x")
     pytester.makepyfile(

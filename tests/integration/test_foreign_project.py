@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.support.subprocesses import finding
 
 PERF = Path(__file__).parents[2] / "perf"
 WITHOUT = ("-p", "no:perfgate.plugin")
@@ -81,7 +82,6 @@ class Project:
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         mine = {
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(PERF)]),
             "PYTEST_ADDOPTS": "",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTEST_PLUGINS": "pytest_benchmark.plugin,perfgate.plugin",
@@ -90,7 +90,7 @@ class Project:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env=os.environ | mine | environment,
+            env=finding(self.folder, PERF, **mine | environment),
             capture_output=True,
             text=True,
             timeout=120,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import site
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
+from tests.support.subprocesses import finding
 
 PERF = Path(__file__).parents[2] / "perf"
 PLUGINS = {
@@ -56,7 +57,7 @@ class Environment:
         return done.returncode == 0
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(PERF), "PYTEST_ADDOPTS": "", "COLUMNS": "120"}
+        environment = finding(PERF, PYTEST_ADDOPTS="", COLUMNS="120")
         return subprocess.run(
             [self.python, "-m", "pytest", "-p", "perfgate.plugin", *arguments],
             cwd=self.folder,

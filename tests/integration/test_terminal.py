@@ -17,6 +17,7 @@ import scipy.stats  # noqa: F401  # loads numpy before pytester's runs, which wo
 from perfgate.plugin.terminal_summary import TABLE_OPTIONS
 
 from tests.conftest import PERF, Project
+from tests.support.subprocesses import finding
 
 SHORT = 40
 """Lines of a run of the tests' project, without ``-v``: pytest's own and perfgate's."""
@@ -52,11 +53,13 @@ def on_terminal(folder: Path, columns: int, *arguments: str) -> str:
     """What a run writes on a pseudo-terminal of so many columns, control sequences included."""
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "CI", "NO_COLOR")}
+    environment = finding(PERF, TERM="xterm", PYTEST_ADDOPTS="")
+    for name in ("COLUMNS", "CI", "NO_COLOR"):
+        environment.pop(name, None)
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "perfgate.plugin", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
-        env=environment | {"PYTHONPATH": str(PERF), "TERM": "xterm", "PYTEST_ADDOPTS": ""},
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
@@ -147,7 +150,7 @@ class TestProgress:
 class TestPseudoTerminal:
     @pytest.mark.parametrize("columns", [80, 120])
     def test_the_table_is_one_piece_that_fits(self, wide: Project, columns: int) -> None:
-        text = CONTROL.sub("", on_terminal(wide.path, columns, "--no-html"))
+        text = CONTROL.sub("", on_terminal(wide.path, columns, "--perfgate-no-html"))
         lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
         found = headers(lines)
         assert len(found) == 1
@@ -158,13 +161,13 @@ class TestPseudoTerminal:
         assert any("Too wide for this terminal: column number 1, " in line for line in lines)
 
     def test_with_v_it_is_cut_and_nothing_is_left_out(self, wide: Project) -> None:
-        text = CONTROL.sub("", on_terminal(wide.path, 80, "--no-html", "-v"))
+        text = CONTROL.sub("", on_terminal(wide.path, 80, "--perfgate-no-html", "-v"))
         lines = [line.rstrip("\r") for line in text.split("\n")]
         assert len(headers(lines)) > 1
         assert all(f"column number {n}" in text for n in range(12))
 
     def test_progress_is_one_line_rewritten_in_place(self, wide: Project) -> None:
-        text = on_terminal(wide.path, 120, "--no-html")
+        text = on_terminal(wide.path, 120, "--perfgate-no-html")
         kept = [line for line in text.split("\n") if "perfgate: [" in line]
         assert len(kept) == 1
         assert kept[0].count("\rperfgate: [") == 3

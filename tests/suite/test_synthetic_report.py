@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from fixtures.subject import Subject
 from fixtures.synthetic import LABEL, PROVENANCE
 from tests.fixtures.test_synthetic import TINY
 from tests.suite.test_experiment import row
+from tests.support.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUALITY = "quality"
@@ -132,7 +132,7 @@ def run(tiny: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             *("--model", "shapes:tiny", "--prompts", str(tmp_path / "inputs.jsonl"), "--new-tokens", "3"),
             *("-p", "no:cacheprovider", "-p", "tiny_shape", "--report-dir", str(tmp_path / "report"), *arguments),
         ]
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        environment = finding(tmp_path)
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         results: dict[str, Any] = json.loads((tmp_path / "report/results.json").read_text())

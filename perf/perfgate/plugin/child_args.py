@@ -17,6 +17,7 @@ OWN_OPTIONS = (
     "--versus-budget",
     "--judge-budget",
     "--baseline-machine",
+    "--baselines",
     "--reason",
     "--runs",
     "--tolerance",

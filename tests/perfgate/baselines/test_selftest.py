@@ -113,7 +113,7 @@ def test_without_a_baseline_it_says_what_to_do(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--refresh-baseline" in done.stderr
+    assert "--perfgate-refresh-baseline" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What measuring costs: throughput through ``measure`` against a hand-written loop around the same call."""
+"""Measurement overhead: throughput through ``measure`` against a hand-written loop around the same call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""perfgate: measure, weigh and count benchmarks under pytest-benchmark, and keep what was measured."""
+"""perfgate: measure and profile benchmarks under pytest-benchmark, and keep what was measured."""
 
 from __future__ import annotations
 

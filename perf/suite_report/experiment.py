@@ -155,7 +155,7 @@ def sections(records: Sequence[Record], limits: Limits) -> list[Section]:
         out.append(Section("long_prompt", "Long prompt", [about], table, detail=PARTS))
     if harness:
         said = [note for record in harness for note in record.notes]
-        out.append(Section("harness", "What measuring costs", notes=said, detail=PARTS))
+        out.append(Section("harness", "Measurement overhead", notes=said, detail=PARTS))
     return out
 
 
@@ -233,8 +233,8 @@ def _memory(text: str, rows: Sequence[Record]) -> Claim:
     return Claim(
         text,
         _outcome(a < b),
-        f"the hungriest 4-bit row ({label(most)}) peaks at {mebibytes(a)} MiB, the leanest other row "
-        f"({label(least)}) at {mebibytes(b)} MiB",
+        f"the 4-bit row that uses most memory ({label(most)}) peaks at {mebibytes(a)} MiB, the other row that uses "
+        f"least ({label(least)}) at {mebibytes(b)} MiB",
     )
 
 
@@ -297,7 +297,8 @@ def _scarce(text: str, rows: Sequence[Record]) -> Claim:
     return Claim(
         text,
         _outcome(leanest in groups[0]),
-        f"the leanest row is {label(leanest)}, {mebibytes(_value(leanest, 'peak_memory_bytes'))} MiB at its peak",
+        f"the row that uses least is {label(leanest)}, "
+        f"{mebibytes(_value(leanest, 'peak_memory_bytes'))} MiB at its peak",
     )
 
 

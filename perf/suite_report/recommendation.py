@@ -130,7 +130,7 @@ def _dominates(one: Candidate, other: Candidate) -> bool:
 
 def sections(found: Recommendation) -> list[Section]:
     """The recommendation's section; none where no row has both a speed and a peak."""
-    title = "Which row to take"
+    title = "Recommendation"
     if not (found.fitting or found.ruled_out):
         lead = [f"No row is recommended ({_why(found)})."]
         return [Section("recommendation", title, data=_data(found, None, None), lead=lead)] if found.unjudged else []

@@ -316,7 +316,7 @@ class TestFourFaces:
 
     def test_markdown(self) -> None:
         text = markdown.render("R", self.sections())
-        part = text[text.index("## Which row to take") : text.index("## The experiment")]
+        part = text[text.index("## Recommendation") : text.index("## The experiment")]
         lines = [plain(line) for line in part.splitlines() if line.startswith("| ")]
         found = self.rows([[cell.strip() for cell in line.strip("|").split("|")] for line in lines])
         assert found == (STANDING, FRONT)

@@ -43,7 +43,7 @@ COLUMNS = (
     Column("ratio", "ratio", decimals(3)),
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
-    Column("smallest_slowdown", "could have seen", percent),
+    Column("smallest_slowdown", "minimum detectable", percent),
     Column("before_peak_bytes", "baseline peak MiB", mebibytes),
     Column("after_peak_bytes", "now peak MiB", mebibytes),
 )

@@ -136,9 +136,7 @@ class Judge:
         then = suspects[0].entry.refresh.fingerprint
         before = suspects[0].entry.refresh.date
         if budget_s <= 0:
-            return {
-                suspect.key: self._verdict(suspect, Undecided("the judge's budget has ended")) for suspect in suspects
-            }
+            return {suspect.key: self._verdict(suspect, Undecided("--judge-budget exhausted")) for suspect in suspects}
         start = self.clock.now()
         try:
             with (
@@ -184,7 +182,7 @@ class Judge:
         except (environments.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
-        return self._told(lockstep, suspects, "the judge's budget ended before it was measured in lockstep")
+        return self._told(lockstep, suspects, "--judge-budget exhausted before it was measured in lockstep")
 
     def _told(self, lockstep: Lockstep, suspects: Sequence[Suspect], unmeasured: str) -> dict[str, Verdict]:
         """What the lockstep found; ``unmeasured`` is why some cases may have no pair."""

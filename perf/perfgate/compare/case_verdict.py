@@ -199,11 +199,11 @@ def _one_sided(before: Record | None, after: Record | None) -> Verdict:
     if was is None:
         return Verdict("NEW", "it was not there before" + ("" if works else f", and it fails{now}"))
     if was == "measured":
-        return Verdict("REGRESSED", f"works on one side only: it worked before and fails now{now}")
+        return Verdict("REGRESSED", f"passed before, fails now{now}")
     if not works:
         return Verdict("INCONCLUSIVE", f"measured on neither side: it {_PAST[was]} before{then}; it fails now{now}")
     if was == "failed":
-        return Verdict("IMPROVED", f"works on one side only: it failed before{then}; it works now")
+        return Verdict("IMPROVED", f"failed before{then}; passes now")
     if was == "skipped":
         return Verdict("NEW", f"measured now; it was skipped before{then}")
     return Verdict("INCOMPARABLE", f"before, another kernel ran than the one it names{then}")

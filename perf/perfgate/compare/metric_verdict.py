@@ -99,7 +99,7 @@ def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: in
         ValueError: the estimate is no interval of positive, finite numbers.
     """
     if estimate is None:
-        reason = "no interval yet, for want of pairs of processes" + _pairs_in_words(pairs_needed)
+        reason = "no interval yet: too few process pairs" + _pairs_in_words(pairs_needed)
         return Finding(LATENCY, "INCONCLUSIVE", reason, tolerance=tolerance)
     if not 0 < estimate.low <= estimate.value <= estimate.high < math.inf:
         raise ValueError(f"estimate: got {estimate}, expected 0 < low <= value <= high, all finite")
@@ -111,7 +111,7 @@ def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: in
         status, meaning = "IMPROVED", f"faster by more than the tolerance of {allowed}"
     elif estimate.low >= fastest and estimate.high <= slowest:
         shows = _percent(smallest_slowdown(estimate))
-        status, meaning = "SAME", f"within the tolerance of {allowed}; a slowdown of {shows} would have shown"
+        status, meaning = "SAME", f"within the tolerance of {allowed}; minimum detectable slowdown {shows}"
     else:
         needed = _pairs_in_words(pairs_needed) or _more_pairs_in_words(estimate, slowest, fastest)
         status, meaning = "INCONCLUSIVE", f"undecided at a tolerance of {allowed}{needed}"
@@ -139,7 +139,7 @@ def _more_pairs_in_words(estimate: Estimate, slowest: float, fastest: float) -> 
     half = math.log(estimate.high / estimate.low) / 2
     room = min(abs(math.log(estimate.value / bound)) for bound in (slowest, fastest))
     if half > room * math.sqrt(HOPELESS):
-        return ", to which it is too close for pairs of processes to decide"
+        return "; too close to the tolerance to resolve"
     times = (half / room) ** 2
     return f"; {'a few more' if times < FEW else f'about {times:.1f} times as many'} pairs of processes would decide it"
 

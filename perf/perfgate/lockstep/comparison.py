@@ -239,7 +239,7 @@ class Lockstep:
                 taken = pair.side_by_side(has, keys, exact=not case.records)
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
-                    self._display.say(f"{case.key}: no memory for both sides at once: they run one after the other")
+                    self._display.say(f"{case.key}: not enough memory for both sides; running them one after the other")
                 else:
                     case.take(taken, self._clock.now() - start)
                 if taken.spent:

@@ -123,7 +123,7 @@ def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Ite
     elif os.sep in text or Path(text).exists():
         yield _interpreter(Path(text).expanduser(), folder, packages)
     else:
-        raise SideError(f"{text!r} is no environment; allowed: {FORMS}")
+        raise SideError(f"invalid value for --perfgate-versus: {text!r}; allowed: {FORMS}")
 
 
 @contextmanager

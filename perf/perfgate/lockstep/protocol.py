@@ -1,7 +1,7 @@
 """What a controller and its workers say to each other: JSON objects, one a line, over two pipes.
 
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
-paused), ``exact`` (weigh and count one call), ``stop`` (leave the case), ``quit``. The worker answers: ``collected``,
+paused), ``exact`` (profile one call), ``stop`` (leave the case), ``quit``. The worker answers: ``collected``,
 ``ready``, ``paused``, ``times``, ``exact``, ``done``, ``error``. Every message carries the protocol's version.
 """
 

@@ -18,7 +18,7 @@ COLUMNS = (
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
     Column("verdict", "verdict", words=True),
-    Column("smallest_slowdown", "could have seen %", decimals(1, 100)),
+    Column("smallest_slowdown", "minimum detectable %", decimals(1, 100)),
     Column("a_peak_bytes", "A peak MiB", mebibytes),
     Column("b_peak_bytes", "B peak MiB", mebibytes),
     Column("pairs", "pairs"),

@@ -33,7 +33,7 @@ and hash seed are left to chance."""
 
 
 class WorkerError(Exception):
-    """A worker that died, hung, talked rubbish or could not run a case; ``side`` is "A" or "B"."""
+    """A worker that died, timed out, sent an invalid message or could not run a case; ``side`` is "A" or "B"."""
 
     def __init__(self, message: str, *, side: str, out_of_memory: bool = False) -> None:
         super().__init__(message)
@@ -124,13 +124,13 @@ class Worker:
             while b"\n" not in self._buffer:
                 left = deadline - time.monotonic()
                 if left <= 0 or not selector.select(left):
-                    raise self.error(f"no answer for {timeout_s:.0f} s: it hangs{self._quoted()}")
+                    raise self.error(f"timed out: no answer for {timeout_s:.0f} s{self._quoted()}")
                 read = os.read(self._answers, 1 << 16)
                 if not read:
                     raise self._died()
                 self._buffer += read
                 if len(self._buffer) > protocol.LIMIT_BYTES:
-                    raise self.error("an answer without an end")
+                    raise self.error("message too long")
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             name, fields = protocol.read(line, protocol.ANSWERED)

@@ -21,7 +21,7 @@ import psutil
 BUSY_LOAD = 0.5
 """A one-minute load above which other processes take time from the measured one: half a core."""
 FAMILY = "PERFGATE_FAMILY"
-"""Environment variable: the process whose descendants are no strangers on the device (see :func:`for_children`)."""
+"""Environment variable: the process whose descendants are expected on the device (see :func:`for_children`)."""
 NEEDS_NVML = "nvidia-ml-py is not installed (pip install nvidia-ml-py)"
 
 THROTTLING = {

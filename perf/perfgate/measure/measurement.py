@@ -3,7 +3,7 @@
 1. **correct**: one call, handed to ``check``;
 2. **warm**: calls until two successive ones take about the same time, bounded;
 3. **time**: rounds until the median's interval is narrow enough or the time budget ends (or once for each input);
-4. **weigh and count**: one call under the memory meter, one under the work counters;
+4. **profile**: one call under the memory meter, one under the operator counters;
 5. **re-check**: what those two calls returned, after timing, must equal what the first one returned, and must pass
    ``check`` again.
 """
@@ -171,7 +171,7 @@ class Measure:
             if digest(after) != before:
                 raise OutputChangedError(
                     f"{self.record.key}: the call returned something else after timing than before it; "
-                    "its timings belong to no one result"
+                    "nondeterministic output: the timings are invalid"
                 )
         if check is not None:
             check(counted)

@@ -169,7 +169,7 @@ BASELINES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 GROUPS = (
-    ("perfgate", "perfgate: measure, weigh and count benchmarks", MEASURING),
+    ("perfgate", "perfgate: measure and profile benchmarks", MEASURING),
     ("perfgate-versus", "perfgate: A/B against another environment", VERSUS),
     ("perfgate-gate", "perfgate: compare with stored baselines", BASELINES),
 )

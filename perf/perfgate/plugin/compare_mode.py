@@ -28,7 +28,7 @@ from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
 
-UNCHANGED = "nothing that this case depends on has changed since the baseline: a different time is the machine's"
+UNCHANGED = "nothing that this case depends on has changed since the baseline: the difference is attributed to noise"
 
 
 def wanted(config: pytest.Config) -> bool | str | None:
@@ -90,7 +90,7 @@ class Gate:
     _waiting: Lines = field(init=False)
 
     def __post_init__(self) -> None:
-        self._waiting = Lines(self.config, "waits for the judge")
+        self._waiting = Lines(self.config, "timing comparison pending")
 
     @property
     def baseline(self) -> Baseline:

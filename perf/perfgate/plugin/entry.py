@@ -66,7 +66,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
-    """Measure one callable in five passes: correct, warm, time, weigh and count, re-check (see perfgate.measure)."""
+    """Measure one callable in five passes: correct, warm, time, profile, re-check (see perfgate.measure)."""
     from perfgate.plugin import hooks
 
     return hooks.measure_for(request.node, benchmark)

@@ -105,7 +105,7 @@ def prepare(item: pytest.Item) -> None:
     """Let pytest-benchmark time a collected benchmark by its replayed samples."""
     timer = item.stash[TIMER] = ReplayTimer()
     if not hasattr(item.config, "_benchmarksession"):
-        return  # without pytest-benchmark there is no such marker, and the test fails for want of its fixture
+        return  # without pytest-benchmark there is no such marker, and the test fails because its fixture is missing
     marker = item.get_closest_marker("benchmark")
     given = dict(marker.kwargs) if marker else {}
     item.add_marker(pytest.mark.benchmark(**given | {"timer": timer}), append=False)

@@ -149,7 +149,7 @@ class Refresher:
         """
         start = run.controller_clock.now()
         self._fresh(run, [key for key in items if _tier(items[key]) == "quick"] or list(items), NOT_KEPT)
-        self._lines.say(f"{NOT_KEPT}, to wake the machine: {duration(run.controller_clock.now() - start)}")
+        self._lines.say(f"{NOT_KEPT} (warm-up process): {duration(run.controller_clock.now() - start)}")
         found: list[Result] = []
         try:
             for number in range(1, self._runs + 1):
@@ -159,7 +159,7 @@ class Refresher:
                 took = run.controller_clock.now() - start
                 said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
                 if _problems(found, run):
-                    self._lines.say(f"{said}; nothing can be stored after this one, so it is the last")
+                    self._lines.say(f"{said}; aborting: the baseline would be invalid")
                     break
                 left = took * (self._runs - number)
                 self._lines.say(said + (f"; about {duration(left)} left" if left else ""))

@@ -89,7 +89,7 @@ def changed_versions(
 
 
 def differences(before: Fingerprint, after: Fingerprint, packages: Collection[str] | None = None) -> list[str]:
-    """In words, what changed that may change a time; empty where a different time is the machine's."""
+    """In words, what changed that may change a time; empty where a difference is attributed to noise."""
     found = [
         f"{name} {then or 'absent'} -> {now or 'absent'}"
         for name, (then, now) in changed_versions(before, after, packages).items()

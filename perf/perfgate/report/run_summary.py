@@ -23,7 +23,7 @@ def outcome(session: Mapping[str, Any], records: Sequence[Record]) -> Section:
     told += [(record, f"INCONCLUSIVE: {'; '.join(record.doubts)}") for record in records if record.doubts]
     notes = [f"{record.key}: {text}" for record, text in told if record.status != "skipped"]
     notes += grouping.lines((record.key, text) for record, text in told if record.status == "skipped")
-    return Section("outcome", "How it ended", lead=lead, notes=notes)
+    return Section("outcome", "Results", lead=lead, notes=notes)
 
 
 def about(session: Mapping[str, Any]) -> Section:

@@ -41,7 +41,12 @@ class TestRatio:
             (1.06, 1.10, "REGRESSED", "time +8.0% (+6.0% to +10.0%): slower by more than the tolerance of 5%"),
             (2.0, 2.6, "REGRESSED", "time x2.28 (x2 to x2.6): slower by more than the tolerance of 5%"),
             (0.90, 0.95, "IMPROVED", "time -7.5% (-10.0% to -5.0%): faster by more than the tolerance of 5%"),
-            (0.99, 1.01, "SAME", "time +0.0% (-1.0% to +1.0%): within the tolerance of 5%; a slowdown of 1.01% would"),
+            (
+                0.99,
+                1.01,
+                "SAME",
+                "time +0.0% (-1.0% to +1.0%): within the tolerance of 5%; minimum detectable slowdown 1.01%",
+            ),
             (1.00, 1.06, "INCONCLUSIVE", "undecided at a tolerance of 5%; about 2.2 times as many pairs of processes"),
             (
                 0.955,
@@ -49,7 +54,7 @@ class TestRatio:
                 "INCONCLUSIVE",
                 "undecided at a tolerance of 5%; a few more pairs of processes would decide",
             ),
-            (1.04, 1.0601, "INCONCLUSIVE", "to which it is too close for pairs of processes to decide"),
+            (1.04, 1.0601, "INCONCLUSIVE", "too close to the tolerance to resolve"),
         ],
     )
     def test_words(self, low: float, high: float, status: str, words: str) -> None:

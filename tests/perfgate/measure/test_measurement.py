@@ -94,12 +94,12 @@ class TestPasses:
     def test_warm_up_is_bounded_by_rounds(self) -> None:
         bench = Bench(durations=itertools.cycle([1.0, 3.0]), budget_s=99.0)
         bench.measure(bench.fn, inputs=[42])
-        assert bench.calls == 1 + rounds.WARM_ROUNDS + 1 + 2  # correct, warm, the one input, weigh and count
+        assert bench.calls == 1 + rounds.WARM_ROUNDS + 1 + 2  # correct, warm, the one input, profile
 
     def test_warm_up_is_bounded_by_half_the_budget(self) -> None:
         bench = Bench(durations=itertools.chain([0.0, 6.0], itertools.repeat(1.0)), budget_s=10.0)
         bench.measure(bench.fn)
-        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, weigh and count
+        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, profile
 
 
 class TestCorrectness:
@@ -199,7 +199,7 @@ class TestShortCalls:
     def test_a_call_that_fills_a_round_is_not_repeated(self) -> None:
         bench = Bench(durations=itertools.repeat(timers.WALL_FLOOR_S * 1.001))
         bench.measure(bench.fn)
-        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, weigh and count
+        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, profile
 
 
 class TestInputs:

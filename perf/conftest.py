@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from perfgate.plugin.session import RUN
+from perfgate import device_of
 from perfgate.records.record import Record
 from perfgate.report import Section
 from suite_report import attention_report, encoder_report, experiment, linear_report, scoring_report
@@ -14,7 +14,7 @@ from fixtures.options import SETTINGS
 def pytest_report_header(config: pytest.Config) -> str:
     """What the experiment runs on."""
     suite = config.stash[SETTINGS]
-    new_tokens = suite.new_tokens_on(config.stash[RUN].device)
+    new_tokens = suite.new_tokens_on(device_of(config))
     return (
         f"experiment: model {suite.model.name} ({suite.model.origin}), {len(suite.prompts.prompts)} inputs "
         f"({suite.prompts.name}), {new_tokens} new tokens each, {suite.batch_size} at a time"
@@ -32,12 +32,12 @@ def pytest_perfgate_sections(config: pytest.Config, records: list[Record]) -> li
 
 def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:
     """The schemes and attentions of this machine."""
-    return experiment.doctor(config.stash[RUN].device)
+    return experiment.doctor(device_of(config))
 
 
 def pytest_perfgate_in_scope(config: pytest.Config, name: str, fields: dict[str, object]) -> bool:
     """Whether this run's model, prompts, device and choice of rows select a stored case."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     if name == "generation_served":
         if not suite.has_served(device):
             return False

@@ -8,9 +8,7 @@ from statistics import median
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import Case, Measure, Metric, Row, Work, cases, part, slug
-from perfgate.machine.environment import versions
-from perfgate.plugin.session import RUN
+from perfgate import Case, Measure, Metric, Row, Work, cases, device_of, part, slug, versions
 
 from fixtures import attention, devices
 from fixtures.attention import Backend, problems
@@ -163,7 +161,7 @@ class RatioCase(PrefillCase):
 
 def set_of(config: pytest.Config) -> tuple[str, Set]:
     """The device of this run and what is measured there."""
-    device = config.stash[RUN].device
+    device = device_of(config)
     return device, CPU if device == "cpu" else ACCELERATOR
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from perfgate import Case, Measure, Row, Work, cases, part
-from perfgate.machine.environment import versions
-from perfgate.plugin.session import RUN
+from perfgate import Case, Measure, Row, Work, cases, device_of, part, versions
 
 from fixtures import encoder
 from fixtures.options import SETTINGS
@@ -36,7 +34,7 @@ class EncoderCase(Case):
 
 def encoder_rows(config: pytest.Config) -> Iterator[Row]:
     """Both paths with and without padding; they belong to no scheme's or attention's selection."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     dtypes = ("fp32",) if device == "cpu" else ("fp16", "bf16")
     for seqlen in (SEQLEN, LONG_SEQLEN):
         for dtype in dtypes:

@@ -8,9 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import Case, Measure, Row, Work, cases, part, slug
-from perfgate.machine.environment import versions
-from perfgate.plugin.session import RUN
+from perfgate import Case, Measure, Row, Work, cases, device_of, part, slug, versions
 
 from fixtures import attention, quality, quantization
 from fixtures.generation import Encoded, Generation, batches, generate
@@ -142,7 +140,7 @@ def case_fields(suite: SuiteSettings, scheme: str, name: str, device: str) -> di
 
 def generation_rows(config: pytest.Config) -> Iterator[Row]:
     """The rows of the experiment on the device of this run."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     default, quick, expected = CPU_ROWS, CPU_QUICK, EXPECTED_S
     if device != "cpu":
         default, expected = ACCELERATOR_ROWS, ACCELERATOR_EXPECTED_S
@@ -159,7 +157,7 @@ def generation_rows(config: pytest.Config) -> Iterator[Row]:
 
 def served_rows(config: pytest.Config) -> Iterator[Row]:
     """Some rows of a model of the size that is served; deselected on a CPU, and where a model was chosen."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     wanted = {(scheme, name) for scheme, name, selected in chosen_rows(config, SERVED_ROWS) if selected}
     for scheme, name in SERVED_ROWS:
         yield Row(
@@ -173,7 +171,7 @@ def served_rows(config: pytest.Config) -> Iterator[Row]:
 
 def long_rows(config: pytest.Config) -> Iterator[Row]:
     """The long-prompt cases, for prompt sets that have a long text."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     scheme = "fp32" if device == "cpu" else "bf16"
     no_text = None if suite.prompts.long_text else f"prompt set {suite.prompts.name} has no long text (en and ja have)"
     for name in CPU_LONG if device == "cpu" else ACCELERATOR_LONG:

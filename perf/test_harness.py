@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import Case, Measure, Metric, Row, Work, cases, part
-from perfgate.plugin.session import RUN
+from perfgate import Case, Measure, Metric, Row, Work, cases, device_of, part
 
 from fixtures import attention
 from fixtures.generation import Encoded, Generation, generate
@@ -36,7 +35,7 @@ class HarnessCase(Case):
 
 def harness_rows(config: pytest.Config) -> Iterator[Row]:
     """One case, which belongs to no scheme's or attention's selection."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     yield Row(
         HarnessCase(
             scheme="fp32" if device == "cpu" else "bf16",

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import Case, Measure, Row, Work, cases, part
-from perfgate.machine.environment import versions
-from perfgate.plugin.session import RUN
+from perfgate import Case, Measure, Row, Work, cases, device_of, part, versions
 
 from fixtures import devices, linear, quantization
 from fixtures.ceilings import Ceilings, add_shares
@@ -99,7 +97,7 @@ def unavailable(scheme: Scheme, in_features: int, out_features: int, device: str
 
 def linear_rows(config: pytest.Config) -> Iterator[Row]:
     """Shapes outside, schemes inside, so that the schemes of a problem share its float64 result."""
-    suite, device = config.stash[SETTINGS], config.stash[RUN].device
+    suite, device = config.stash[SETTINGS], device_of(config)
     chosen = CPU if device == "cpu" else ACCELERATOR
     free_bytes = devices.free_bytes(device)
     for in_features, out_features in SHAPES:

@@ -6,13 +6,43 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perfgate.machine.environment import versions
     from perfgate.measure.measurement import Kernel, Measure
     from perfgate.measure.op_counts import Work, note_kernel
     from perfgate.plugin.case_tables import cases
+    from perfgate.plugin.public import (
+        clock_of,
+        device_of,
+        is_child,
+        kernel_timer_of,
+        only_reports,
+        records_of,
+        report_dir_of,
+    )
     from perfgate.records.case import Case, Row, part, slug
     from perfgate.records.record import Metric, Record
 
-__all__ = ["Case", "Kernel", "Measure", "Metric", "Record", "Row", "Work", "cases", "note_kernel", "part", "slug"]
+__all__ = [
+    "Case",
+    "Kernel",
+    "Measure",
+    "Metric",
+    "Record",
+    "Row",
+    "Work",
+    "cases",
+    "clock_of",
+    "device_of",
+    "is_child",
+    "kernel_timer_of",
+    "note_kernel",
+    "only_reports",
+    "part",
+    "records_of",
+    "report_dir_of",
+    "slug",
+    "versions",
+]
 __version__ = "0.1.0"
 
 _WHERE = {
@@ -24,9 +54,17 @@ _WHERE = {
     "Row": "records.case",
     "Work": "measure.op_counts",
     "cases": "plugin.case_tables",
+    "clock_of": "plugin.public",
+    "device_of": "plugin.public",
+    "is_child": "plugin.public",
+    "kernel_timer_of": "plugin.public",
     "note_kernel": "measure.op_counts",
+    "only_reports": "plugin.public",
     "part": "records.case",
+    "records_of": "plugin.public",
+    "report_dir_of": "plugin.public",
     "slug": "records.case",
+    "versions": "machine.environment",
 }
 """The module of each public name. They are imported when asked for: pytest imports this package in every session, also
 in those that measure nothing."""

@@ -73,8 +73,12 @@ def register_flops(operator: str) -> Callable[[Callable[..., int]], Callable[...
 
 
 @register_flops("aten::_scaled_dot_product_flash_attention_for_cpu")
-def _cpu_flash_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """Two batched matrix products; torch's counter knows the CUDA flash kernels but not this one.
+@register_flops("aten::_scaled_dot_product_flash_attention")
+@register_flops("aten::_scaled_dot_product_efficient_attention")
+@register_flops("aten::_scaled_dot_product_cudnn_attention")
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Two batched matrix products of tensors (batch, heads, seqlen, head_dim); key and value may have fewer heads.
+    torch 2.11's own counter raises for fewer heads, and torch knows no formula for the CPU's kernel.
 
     Source: torch.utils.flop_counter.sdpa_flop_count, which (like this) counts causal attention as full.
     """

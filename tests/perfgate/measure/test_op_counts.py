@@ -66,6 +66,15 @@ def test_without_its_formula_cpu_flash_attention_would_count_nothing(monkeypatch
     assert counts.flops == 0
 
 
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_attention_with_fewer_key_heads_counts_as_many_operations_as_with_all(kernel: str) -> None:
+    """torch 2.11's own formulas raise here, as found under the constraints of the GPU image."""
+    operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention")
+    formula = op_counts._known_formulas(torch)[operator]
+    query, key = torch.empty(2, 4, 5, 8, device="meta"), torch.empty(2, 2, 7, 8, device="meta")
+    assert formula(query, key, key, out_val=query) == 2 * 2 * (2 * 4 * 5 * 7 * 8)
+
+
 def test_a_formula_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(op_counts, "_formulas", {})
     op_counts.register_flops("aten::sin")(lambda shape, out_shape=None, **kwargs: 100 * shape.numel())

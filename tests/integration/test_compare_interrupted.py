@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from pathlib import Path
 
@@ -13,18 +15,26 @@ from tests.support import interruptible
 
 
 def interrupted_at(project: Project, text: str, *arguments: str) -> str:
-    """Run pytest, press Ctrl-C as soon as a line of its output has ``text``, and return all of its output."""
-    process = interruptible.started(project.command(*arguments), project.folder, project.environment)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    output = "".join(lines) + rest
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    """Run pytest on a terminal, press Ctrl-C as soon as its output has ``text``, and return all of its output.
+
+    On a terminal, because elsewhere progress is printed once a minute.
+    """
+    controller, terminal = os.openpty()
+    environment = {**project.environment, "TERM": "xterm", "NO_COLOR": "1"}
+    process = interruptible.started(project.command(*arguments), project.folder, environment, terminal)
+    os.close(terminal)
+    written = bytearray()
+    interrupted = False
+    with contextlib.suppress(OSError):  # Linux: reading fails once the other end is closed
+        while part := os.read(controller, 65536):
+            written += part
+            if not interrupted and text.encode() in written:
+                process.send_signal(signal.SIGINT)
+                interrupted = True
+    os.close(controller)
+    output = written.decode(errors="replace")
+    assert process.wait(60) == pytest.ExitCode.INTERRUPTED, output
+    assert interrupted, output
     return output
 
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def started(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """``command`` running in ``folder``, its output and its errors in one pipe."""
+def started(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """``command`` running in ``folder``, its output and its errors in one pipe, or in the file descriptor ``output``."""
     return subprocess.Popen(
         command,
         cwd=folder,
         env=environment,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=lambda: signal.signal(

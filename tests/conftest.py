@@ -63,7 +63,8 @@ CONFTEST = """
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(config):
-        session.of(config)._instruments = Instruments(FakeClock(itertools.cycle(ROUNDS)), FakeMeter(BALLAST_BYTES))
+        instruments = Instruments(FakeClock(itertools.cycle(ROUNDS)), FakeMeter(BALLAST_BYTES))
+        session.of(config).workbench.instruments = instruments
 
     def pytest_benchmark_generate_machine_info():
         return {}  # pytest-benchmark's own takes a second

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from perfgate.measure import op_counts
-from perfgate.plugin.session import RUN
+from perfgate.plugin.session import CONTEXT
 
 from fixtures import attention, linear, options, quantization
 from fixtures.attention import problems
@@ -89,7 +89,7 @@ def test_quantization_example(run_example: Any) -> None:
 def linear_rows(scheme: str) -> list[Any]:
     """The linear benchmark's default rows under ``--quantization scheme``."""
     suite = SimpleNamespace(quantization=(scheme,), attention=None)
-    config: Any = SimpleNamespace(stash={options.SETTINGS: suite, RUN: SimpleNamespace(device="cpu")})
+    config: Any = SimpleNamespace(stash={options.SETTINGS: suite, CONTEXT: SimpleNamespace(device="cpu")})
     rows = importlib.import_module("test_linear").linear_rows(config)
     return [row for row in rows if row.chosen(quick=False, all_cases=False)]
 

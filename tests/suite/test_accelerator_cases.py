@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from perfgate import Row
-from perfgate.plugin.session import RUN
+from perfgate.plugin.session import CONTEXT
 
 from fixtures import devices, encoder, options
 from fixtures.attention import Backend
@@ -49,7 +49,7 @@ def settings(**changes: Any) -> SuiteSettings:
 
 
 def rows(device: str = "cuda:0", suite: SuiteSettings | None = None) -> Iterator[Row]:
-    config: Any = SimpleNamespace(stash={SETTINGS: suite or settings(), RUN: SimpleNamespace(device=device)})
+    config: Any = SimpleNamespace(stash={SETTINGS: suite or settings(), CONTEXT: SimpleNamespace(device=device)})
     for module, tables in TABLES.items():
         for table in tables:
             yield from getattr(importlib.import_module(module), table)(config)

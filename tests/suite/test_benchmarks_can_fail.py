@@ -31,7 +31,7 @@ import pytest
 import torch
 from perfgate.measure.memory import FakeMeter
 from perfgate.measure.rounds import Rounds
-from perfgate.plugin.session import RUN
+from perfgate.plugin.session import CONTEXT
 
 from fixtures import attention, devices, quantization
 from fixtures.attention.sdpa import pinned
@@ -67,7 +67,7 @@ def padding_mask_dropped(patch, item):
 
 
 def meter_reads_zero(patch, item):
-    instruments = item.config.stash[RUN].instruments
+    instruments = item.config.stash[CONTEXT].instruments
     patch.setattr(instruments, "meter", FakeMeter(0))
     patch.setattr(instruments, "meter_verified", False)
 

@@ -285,9 +285,9 @@ def parse(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Parse
 
 
 def test_answers_are_longer_on_an_accelerator(parse: Parse, pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    from perfgate.plugin.session import RUN
+    from perfgate.plugin.session import CONTEXT
 
-    here = pytestconfig.stash[RUN]
+    here = pytestconfig.stash[CONTEXT]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(here, "device", "cpu")
         assert parse(export_scoring=str(tmp_path / "a.csv")) == ScoringSettings(tmp_path / "a.csv", 64)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from perfgate.plugin.session import RUN
+from perfgate.plugin.session import CONTEXT
 
 from fixtures import attention, options, quantization
 from fixtures.options import SETTINGS, SuiteSettings
@@ -119,7 +119,7 @@ def ids(parse: Parse) -> Ids:
         spec.loader.exec_module(module)
 
     def select(table: str, device: str = "cpu", quick: bool = False, **values: object) -> list[str]:
-        config = SimpleNamespace(stash={SETTINGS: parse(**values), RUN: SimpleNamespace(device=device)})
+        config = SimpleNamespace(stash={SETTINGS: parse(**values), CONTEXT: SimpleNamespace(device=device)})
         rows = getattr(module, table)(config)
         return [row.case.id for row in rows if row.selected and (row.quick or not quick)]
 

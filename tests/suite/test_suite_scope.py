@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from perfgate.plugin.session import RUN
+from perfgate.plugin.session import CONTEXT
 
 from fixtures.options import SETTINGS
 
@@ -47,7 +47,7 @@ def selects(suite: ModuleType, name: str, fields: dict[str, Any], **chosen: Any)
         attention=chosen.get("attention"),
         device_map=chosen.get("device_map", "one"),
     )
-    config = SimpleNamespace(stash={SETTINGS: settings, RUN: SimpleNamespace(device=chosen.get("device", "cpu"))})
+    config = SimpleNamespace(stash={SETTINGS: settings, CONTEXT: SimpleNamespace(device=chosen.get("device", "cpu"))})
     return suite.pytest_perfgate_in_scope(config, name, fields)
 
 

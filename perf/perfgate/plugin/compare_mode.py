@@ -9,24 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from perfgate.baselines import missing_cases, report
-from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
+from perfgate.baselines import report
+from perfgate.baselines.store import Baseline, BaselineError, Entry
 from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect, packages_of
 from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
 from perfgate.compare.metric_verdict import FAILING
-from perfgate.machine.environment import machine, machine_key
 from perfgate.plugin import child_args, selection, terminal_lines
 from perfgate.plugin.activation import COMPARE, is_benchmark
 from perfgate.plugin.command_line import destination, strict
-from perfgate.plugin.session import Run
+from perfgate.plugin.options import Settings
+from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
+from perfgate.report import Section
 
 UNCHANGED = "nothing that this case depends on has changed since the baseline: the difference is attributed to noise"
 
@@ -38,32 +39,10 @@ def wanted(config: pytest.Config) -> bool | str | None:
     return config.stash.get(COMPARE, None) or now or None
 
 
-def plugin(config: pytest.Config, run: Run) -> Gate | None:
+def plugin(context: SessionContext) -> Gate | None:
     """The plugin for this run, or None where ``--benchmark-compare`` was not given."""
-    name = wanted(config)
-    if name is None:
-        return None
-    run.gate = Gate(config, run, None if name is True else str(name))
-    return run.gate
-
-
-def gone(config: pytest.Config, run: Run, baseline: Baseline) -> list[Entry]:
-    """The stored cases that this run's selection asks for and that no test has any more."""
-    if config.getoption("lf", False) or config.getoption("stepwise", False):
-        return []  # these select by what failed the last time, which says nothing of a case that is gone
-
-    def in_scope(entry: Entry) -> bool:
-        name, fields = entry.record.name, entry.record.fields
-        return all(config.hook.pytest_perfgate_in_scope(config=config, name=name, fields=fields))
-
-    return missing_cases.missing(
-        baseline.entries,
-        run.collected,
-        arguments=selection.asked_for(config),
-        tiers=run.settings.tiers,
-        matches=selection.keyword_filter(config),
-        in_scope=in_scope,
-    )
+    name = wanted(context.config)
+    return None if name is None else Gate(context, None if name is True else str(name))
 
 
 @dataclass
@@ -79,9 +58,9 @@ class Withheld:
 class Gate:
     """The pytest plugin of a comparison; registered only for one. ``wanted`` is what ``--benchmark-compare`` named."""
 
-    config: pytest.Config
-    run: Run
+    context: SessionContext
     wanted: str | None
+    replaces_suite: ClassVar[bool] = False
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     withheld: list[Withheld] = field(default_factory=list)
     missing: list[Entry] = field(default_factory=list)
@@ -93,6 +72,14 @@ class Gate:
         self._waiting = Lines(self.config, "timing comparison pending")
 
     @property
+    def config(self) -> pytest.Config:
+        return self.context.config
+
+    @property
+    def settings(self) -> Settings:
+        return self.context.settings
+
+    @property
     def baseline(self) -> Baseline:
         assert self._baseline is not None, "set when the cases are collected"
         return self._baseline
@@ -100,20 +87,40 @@ class Gate:
     @property
     def now(self) -> Fingerprint:
         if self._now is None:
-            self._now = self.run.fingerprint()
+            self._now = self.context.fingerprint()
         return self._now
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._load()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        return self._run_case(item, nextitem) if self._compares(item) else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge what was withheld after the last case; with ``-x``, after the first failure."""
+        try:
+            result = yield
+        except KeyboardInterrupt:
+            self._finish({}, "interrupted before it was judged")
+            raise
+        except session.Failed:
+            self._judge()
+            raise
+        self._conclude()
+        return result
+
+    def _load(self) -> None:
         """Load the baseline, once it is known that there is something to compare.
 
         Raises:
             pytest.UsageError: there is none, or it cannot be used.
         """
         benchmarks = self.config._benchmarksession  # type: ignore[attr-defined]  # set by pytest-benchmark
-        key = self.config.getoption(destination("baseline-machine")) or machine_key(machine(self.run.device))
         try:
-            store = BaselineStore(self.run.settings.baselines, key)
-            self._baseline = store.chosen(self.wanted).renamed(self.run.settings.aliases)
+            store = self.context.baselines(self.config.getoption(destination("baseline-machine")))
+            self._baseline = store.chosen(self.wanted).renamed(self.settings.aliases)
         except BaselineError as wrong:
             raise pytest.UsageError(str(wrong)) from None
         here = self.config.invocation_params.dir
@@ -121,16 +128,16 @@ class Gate:
             self.baseline.path, here
         )  # its own table shows the baseline beside this run
         benchmarks.handle_loading()
-        self.missing = gone(self.config, self.run, self.baseline)
+        self.missing = selection.gone(self.context, self.baseline)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    def _compares(self, item: pytest.Item) -> bool:
+        return is_benchmark(item) and self._baseline is not None and not self.context.disabled
+
+    def _run_case(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a benchmark, and withhold its report where its time must be judged."""
-        if not is_benchmark(item) or self._baseline is None or self.run.disabled:
-            return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        record = self.run.record_of(item)
+        record = self.context.log.record_of(item)
         verdict = self.at_once(record)
         if verdict is None:
             self.withheld.append(Withheld(item, reports, Suspect(self.baseline.entries[record.key], record)))
@@ -164,13 +171,13 @@ class Gate:
             None if entry is None else entry.record,
             record,
             time,
-            self.run.settings.tolerances_of(record.key),
+            self.settings.tolerances_of(record.key),
             same_versions=same,
         )
 
     def _tell(self, item: pytest.Item, reports: list[pytest.TestReport], verdict: Verdict) -> None:
         """Give the test its verdict as its outcome, and report it."""
-        key = self.run.record_of(item).key
+        key = self.context.log.record_of(item).key
         self.verdicts[key] = verdict
         for one in reports:
             if one.when == "call" and one.passed and self._fails(verdict):
@@ -192,28 +199,18 @@ class Gate:
             f"{', '.join(changed) or 'nothing'}. To run this case again: pytest '{node}' --benchmark-compare"
         )
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Judge what was withheld after the last case; with ``-x``, after the first failure."""
-        try:
-            result = yield
-        except KeyboardInterrupt:
-            self._finish({}, "interrupted before it was judged")
-            raise
-        except session.Failed:
-            self._judge()
-            raise
+    def _conclude(self) -> None:
+        """After the last case: judge what was withheld, and report what is gone."""
         if self._baseline is not None and not self.config.getoption("collectonly"):
             self._judge()
             self._report_missing()
-        return result
 
     def _judge(self) -> None:
         if not self.withheld:
             return
-        config, run = self.config, self.run
+        config, context = self.config, self.context
         self._waiting.clear()
-        settings, arguments = run.settings, child_args.arguments(config)
+        settings, arguments = self.settings, child_args.arguments(config)
         judge_all = Judge(
             policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
             now=self.now,
@@ -221,10 +218,10 @@ class Gate:
             worker_arguments=tuple(child_args.worker_arguments(arguments)),
             folder=config.invocation_params.dir,
             root=config.rootpath,
-            device=run.device,
-            health_before=run.health_before,
+            device=context.device,
+            health_before=context.workbench.health,
             budget_s=config.getoption(destination("judge-budget")),
-            clock=run.controller_clock,
+            clock=context.controller_clock,
             display=Lines(config, "judge"),
         )
         try:
@@ -239,7 +236,7 @@ class Gate:
         for one in self.withheld:
             verdict = found.get(one.suspect.key)
             if verdict is None:
-                tolerances = self.run.settings.tolerances_of(one.suspect.key)
+                tolerances = self.settings.tolerances_of(one.suspect.key)
                 verdict = one.suspect.verdict(tolerances, self.now, Undecided(otherwise))
             self._tell(one.item, one.reports, verdict)
         self.withheld.clear()
@@ -255,12 +252,10 @@ class Gate:
             )
             terminal_lines.report(self.config, entry.node, self._paragraph(entry.node, key, verdict))
 
-    def sections(self) -> list[Any]:
+    def sections(self) -> list[Section]:
         """The comparison's part of the report."""
         if not self.verdicts:
             return []
-        run = self.run
-        comparison = report.Comparison(
-            self.baseline, self.verdicts, run.records, self.now, forced=self.config.getoption(destination("judge"))
-        )
-        return report.sections(comparison, run.settings.tolerances_of)
+        forced = self.config.getoption(destination("judge"))
+        comparison = report.Comparison(self.baseline, self.verdicts, self.context.records, self.now, forced=forced)
+        return report.sections(comparison, self.settings.tolerances_of)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfgate.lockstep import fresh_process
 from perfgate.lockstep.fresh_process import ProcessError, Result
+from perfgate.measure.fault_injection import Fault
 from perfgate.plugin import child_args
+from perfgate.plugin.activation import is_benchmark
+from perfgate.plugin.record_log import RECORD, RecordLog
 from perfgate.plugin.terminal_lines import Lines
 from perfgate.records.record import Record
 
@@ -21,43 +22,58 @@ TAKEN: pytest.StashKey[bool] = pytest.StashKey()
 """Set on an item whose record comes from another process."""
 
 
-@dataclass
-class Takeover:
-    """What fresh processes measured after this one lost its device. ``folder`` is where pytest runs, ``faults`` are
-    injected there too."""
+class DeviceRecovery:
+    """Nothing, until a case has broken the device's context; from then on fresh processes measure what is left. The
+    session's ``faults`` are injected there too. ``benchmarks`` are pytest-benchmark's entries that they made."""
 
-    config: pytest.Config
-    folder: Path
-    faults: Sequence[str]
-    records: dict[str, Record] = field(default_factory=dict)
-    benchmarks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    def __init__(self, config: pytest.Config, faults: Sequence[Fault]) -> None:
+        self._config = config
+        self._faults = [fault.text for fault in faults]
+        self._records: dict[str, Record] = {}
+        self.began = False
+        self.benchmarks: dict[str, Mapping[str, Any]] = {}
 
-    def run(self, keys: Sequence[str], why: str) -> None:
+    def begin(self, item: pytest.Item, why: str) -> None:
+        """From now on nothing runs on the device in this process. One that another process started ends here, and its
+        starter goes on with the cases left."""
+        if fresh_process.only() is not None:
+            item.session.shouldstop = why
+        else:
+            self.began = True
+
+    def take_over(self, item: pytest.Item, log: RecordLog) -> None:
+        """Give an item the record that a fresh process made of its case, and let its test end as the case did there;
+        the first one starts the process for all."""
+        key = log.record_of(item).key
+        if key not in self._records:
+            items = item.session.items
+            left = [log.record_of(one).key for one in items[items.index(item) :] if is_benchmark(one)]
+            self._measure(left)
+        record = item.stash[RECORD] = self._records[key]
+        item.stash[TAKEN] = True
+        item.setup = lambda: None  # type: ignore[method-assign]  # its fixtures would touch the device
+        item.runtest = partial(_end_as, record)  # type: ignore[method-assign]
+
+    def _measure(self, keys: Sequence[str]) -> None:
         """Measure the cases called ``keys``: a process stops when it loses the device too, and another one goes on."""
         gc.collect()
-        lines = Lines(self.config, "perfgate")
-        arguments = child_args.arguments(self.config)
-        left = list(keys)
+        lines = Lines(self._config, "perfgate")
+        arguments, folder = child_args.arguments(self._config), self._config.invocation_params.dir
+        left, why = list(keys), "a case broke the device's context"
         while left:
             lines.say(f"{why}; {len(left)} cases go on in a fresh process")
             try:
-                result = fresh_process.fresh(arguments, self.folder, left, self.faults)
+                result = fresh_process.fresh(arguments, folder, left, self._faults)
             except ProcessError as wrong:
                 result = Result({left[0]: _failed(left[0], str(wrong))}, {}, {})
             measured = [key for key in left if key in result.records]
             if not measured:
                 result = Result({left[0]: _failed(left[0], "a fresh process did not come to this case")}, {}, {})
                 measured = left[:1]
-            self.records |= {key: result.records[key] for key in measured}
+            self._records |= {key: result.records[key] for key in measured}
             self.benchmarks |= {key: one for key, one in result.benchmarks.items() if key in measured}
-            left = [key for key in left if key not in self.records]
+            left = [key for key in left if key not in self._records]
             why = "that one lost the device as well"
-
-    def redirect(self, item: pytest.Item, record: Record) -> None:
-        """Let an item's test do nothing but end as the case did in the other process."""
-        item.stash[TAKEN] = True
-        item.setup = lambda: None  # type: ignore[method-assign]  # its fixtures would touch the device
-        item.runtest = partial(_end_as, record)  # type: ignore[method-assign]
 
 
 def _end_as(record: Record) -> None:

@@ -1,8 +1,6 @@
-"""``python -m perfgate doctor``: what this machine offers, and which cases will run."""
+"""``python -m perfgate doctor``: what this machine offers, and which cases will context."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,42 +10,49 @@ from perfgate.machine.health import Health
 from perfgate.measure import clocks, memory
 from perfgate.measure.timers import EventTimer
 from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.command_line import destination
+from perfgate.plugin.session import SessionContext, of
 from perfgate.plugin.terminal_lines import on_terminal
 from perfgate.report import Column, Section, Table, terminal
 
-if TYPE_CHECKING:
-    from perfgate.plugin.session import Run
 
-
-def sections(run: Run, items: list[pytest.Item]) -> list[Section]:
+def sections(context: SessionContext, items: list[pytest.Item]) -> list[Section]:
     """Devices, meters, clocks, pins, then the suite's own findings, then the rows."""
-    described = environment.machine(run.device)
-    run.pin()
-    device = accelerator.of(run.device)
+    described = environment.machine(context.device)
+    context.workbench.prepare()
+    device = accelerator.of(context.device)
     clock = clocks.of(device).name
     gib = described["memory_bytes"] / 2**30
     machine = [
         f"Machine key: {environment.machine_key(described)}",
-        f"Device: {run.device} (asked for: {run.settings.device})",
+        f"Device: {context.device} (asked for: {context.settings.device})",
         f"Processor: {described['cpu']}, {described['cores']} usable cores, {gib:.1f} GiB memory",
         f"Accelerator: {described.get('accelerator', 'none in use')}",
-        f"Accelerator driver: {environment.driver(run.device) or 'none'}",
+        f"Accelerator driver: {environment.driver(context.device) or 'none'}",
         f"Clock: {clock if device is None else f'{EventTimer.name}; {clock} for calls that talk to the host'}",
-        f"Memory meter: {_meter(run.device, device)}",
-        f"Pins: allocator {run.allocator}; {pinning.usable_cores()} cores",
-        *_health(health.read(run.device)),
-        "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(run.settings.packages).items()),
+        f"Memory meter: {_meter(context.device, device)}",
+        f"Pins: allocator {context.workbench.allocator}; {pinning.usable_cores()} cores",
+        *_health(health.read(context.device)),
+        "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(context.settings.packages).items()),
     ]
     found = [Section("machine", "This machine", machine)]
-    for more in run.config.hook.pytest_perfgate_doctor(config=run.config):
+    for more in context.config.hook.pytest_perfgate_doctor(config=context.config):
         found.extend(more)
     found.append(_rows(items))
     return found
 
 
-def text(run: Run, items: list[pytest.Item], width: int) -> str:
-    """The doctor's findings as text for a terminal."""
-    return terminal.render(sections(run, items), width, on_terminal=on_terminal(run.config))
+def asked(config: pytest.Config) -> bool:
+    """Whether the session is the doctor's, and measures nothing."""
+    return bool(config.getoption(destination("doctor")))
+
+
+def print_findings(session: pytest.Session) -> bool:
+    """Print what the doctor finds, in place of running anything."""
+    context, writer = of(session.config), session.config.get_terminal_writer()
+    found = sections(context, session.items)
+    writer.write(terminal.render(found, writer.fullwidth, on_terminal=on_terminal(context.config)))
+    return True
 
 
 def _health(now: Health) -> list[str]:

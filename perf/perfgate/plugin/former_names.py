@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from perfgate.plugin import command_line
+from perfgate.plugin import command_line, terminal_lines
 
 MODULES = {
     "clocks": "measure.clocks",
@@ -27,6 +27,7 @@ MODULES = {
     "valid": "records.validate",
 }
 """Modules that suites imported, and where each is now, until 2026-11; both inside ``perfgate``."""
+# ``session.RUN`` was the key of what is now the context.
 NAMES = {"FellBackError": "measure.measurement", "Kernel": "measure.measurement", "Measure": "measure.measurement"}
 """What was imported from ``perfgate.measure`` while that was a module."""
 
@@ -80,5 +81,7 @@ def install() -> None:
     for old, new in MODULES.items():
         module = sys.modules[f"perfgate.{old}"] = importlib.import_module(f"perfgate.{new}")
         setattr(perfgate, old, module)
+    session = sys.modules["perfgate.plugin.session"]
+    session.__dict__.update(RUN=session.CONTEXT, relative=terminal_lines.relative)
     for name, where in NAMES.items():
         setattr(measure, name, getattr(importlib.import_module(f"perfgate.{where}"), name))

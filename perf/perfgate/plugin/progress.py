@@ -1,10 +1,17 @@
-"""The progress of a run: one line, rewritten in place on a terminal and printed once a minute elsewhere. A case that
-fails is named at once, with its reason."""
+"""The plan of a run, and its progress: one line, rewritten in place on a terminal and printed once a minute elsewhere.
+A case that fails is named at once, with its reason."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from perfgate.machine.health import BUSY_LOAD
+from perfgate.plugin.activation import is_benchmark
+from perfgate.plugin.case_tables import row_of
+from perfgate.plugin.record_log import benchmark_name
+from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.record import Record
 from perfgate.report import duration, latency, mebibytes
@@ -61,6 +68,47 @@ def reason(report: pytest.TestReport, text: str | None) -> str:
     if isinstance(report.longrepr, str):
         return " ".join(report.longrepr.split())
     return " ".join((text or report.nodeid).split())
+
+
+def begin(context: SessionContext, items: list[pytest.Item]) -> list[str]:
+    """The cases of ``items`` wait from now on; returns the plan. The line of progress is registered where it does not
+    stand between other tests' dots, and nothing else was asked for."""
+    config, log = context.config, context.log
+    log.waiting = [item for item in items if is_benchmark(item)]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    only_benchmarks = bool(items) and len(log.waiting) == len(items)
+    if reporter is not None and only_benchmarks and config.get_verbosity() == 0:
+        config.pluginmanager.register(Progress(reporter, Lines(config, "perfgate")), "perfgate-progress")
+    return plan(context)
+
+
+def plan(context: SessionContext) -> list[str]:
+    """What will run and about how long it takes, as lines for the terminal."""
+    log = context.log
+    if not log.waiting:
+        return []
+    counts = Counter(benchmark_name(item) for item in log.waiting)
+    known = [log.expected_s(item) for item in log.waiting]
+    by_benchmark = ", ".join(f"{n} {name}" for name, n in counts.items())
+    lines = [
+        f"perfgate: {len(log.waiting)} cases on {context.device} ({by_benchmark}), "
+        f"about {duration(sum(s for s in known if s))}"
+    ]
+    if any(s is None for s in known):
+        lines[0] += f" and {known.count(None)} cases of unknown length"
+    rows = [row for item in log.waiting if (row := row_of(item))]
+    if any(row.case.key not in log.remembered for row in rows):
+        lines[0] += " (a guess: the next run here will know from this one)"
+    load = context.workbench.health.load_1min
+    if load is not None and load > BUSY_LOAD:
+        lines.append(
+            f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
+            "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
+        )
+    unavailable = sum(row.unavailable is not None for row in rows)
+    if unavailable:
+        lines.append(f"perfgate: {unavailable} of them cannot run here; `python -m perfgate doctor` says why")
+    return lines
 
 
 def line(record: Record, position: int, total: int, took_s: float, left_s: float | None) -> str:

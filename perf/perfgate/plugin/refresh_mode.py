@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pytest_benchmark.stats import Stats
 
-from perfgate.baselines import report as report
+from perfgate.baselines import new_baseline, report
 from perfgate.baselines import store as baseline
+from perfgate.baselines.new_baseline import Test
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
-from perfgate.compare.case_verdict import Estimated, Verdict, judge
-from perfgate.compare.intervals import stored_intervals
-from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
 from perfgate.lockstep import fresh_process
 from perfgate.lockstep.fresh_process import ProcessError, Result
-from perfgate.machine import environment, health
+from perfgate.machine import health
 from perfgate.measure.clocks import today
 from perfgate.plugin import child_args, terminal_lines
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.command_line import RUNS, destination
-from perfgate.plugin.compare_mode import gone
-from perfgate.plugin.session import RUN, Run
+from perfgate.plugin.selection import gone, runs_cases
+from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
-from perfgate.records.fingerprint import changed_versions
-from perfgate.records.record import Metric, Record
-from perfgate.report import duration
+from perfgate.report import Section, duration
 
 NOT_KEPT = "a process that is not kept"
 """The first process after a rest ran 4-29% slower than the best of the four after it, in 12 of 12 cases on a virtual
@@ -43,12 +38,13 @@ IDLE_WAIT_S = 120.0
 LOOK_EVERY_S = 5.0
 
 
-def plugin(config: pytest.Config) -> Refresher | None:
+def plugin(context: SessionContext) -> Refresher | None:
     """The plugin for this run, or None where ``--perfgate-refresh-baseline`` was not given.
 
     Raises:
         pytest.UsageError: a value that makes no sense.
     """
+    config = context.config
     if not config.getoption(destination("refresh-baseline")):
         return None
     reason, runs = config.getoption(destination("reason")), config.getoption(destination("runs"))
@@ -60,76 +56,119 @@ def plugin(config: pytest.Config) -> Refresher | None:
         raise pytest.UsageError(
             f"--perfgate-runs: got {runs}, expected {RUNS} or more: fewer tell too little of the spread"
         )
-    return Refresher(config, reason.strip(), runs)
+    return Refresher(context, reason.strip(), runs)
 
 
 class Refresher:
     """The pytest plugin: it replaces the run loop."""
 
-    def __init__(self, config: pytest.Config, reason: str, runs: int) -> None:
-        self._config = config
+    replaces_suite: ClassVar[bool] = True
+
+    def __init__(self, context: SessionContext, reason: str, runs: int) -> None:
+        self._context = context
+        self._config = context.config
         self._reason = reason
         self._runs = runs
-        self._lines = Lines(config, "refresh")
+        self._accept_busy: bool = context.config.getoption(destination("accept-busy"))
+        self._lines = Lines(context.config, "refresh")
         self._interrupted = False
+        self._outcome: report.Refreshed | None = None
+
+    def sections(self) -> list[Section]:
+        """What was stored, or why nothing was."""
+        if self._outcome is None:
+            return []
+        return report.refreshed(self._outcome, self._context.settings.tolerances_of)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        if self._config.getoption("collectonly") or self._config.getoption(destination("doctor")) or not session.items:
-            return None
-        run = self._config.stash[RUN]
-        items = {run.record_of(item).key: item for item in session.items if is_benchmark(item)}
-        store = BaselineStore(run.settings.baselines, environment.machine_key(environment.machine(run.device)))
-        try:
-            before = store.chosen(None).renamed(run.settings.aliases) if store.files() else None
-        except BaselineError as wrong:
-            pytest.exit(str(wrong), returncode=pytest.ExitCode.USAGE_ERROR)
-        self._require_idle(run)
-        found = {"before": health.read(run.device).to_json()}
-        refresh = baseline.Refresh(today(), self._reason, run.fingerprint(), self._runs, found)
+        return self._refresh(session) if runs_cases(session) else None
+
+    def _refresh(self, session: pytest.Session) -> bool:
+        """Measure the benchmarks among the session's tests in fresh processes, and store what they found.
+
+        Raises:
+            pytest.exit.Exception: the machine stays busy, a process left no results, or the baseline before cannot be
+                read.
+            KeyboardInterrupt: Ctrl-C; what suffices for a baseline is stored first.
+        """
+        context = self._context
+        items = {context.log.record_of(item).key: item for item in session.items if is_benchmark(item)}
+        store = context.baselines()
+        before = self._before(store)
+        self._require_idle()
+        healthy = {"before": health.read(context.device).to_json()}
+        refresh = baseline.Refresh(today(), self._reason, context.fingerprint(), self._runs, healthy)
         if refresh.fingerprint.dirty:
             self._lines.say(UNCOMMITTED)
-        results = self._measure(run, items)
-        after = {**refresh.health, "after": health.read(run.device).to_json()}
+        results = self._measure(items)
+        after = {**refresh.health, "after": health.read(context.device).to_json()}
         refresh = replace(refresh, runs=len(results), health=after)
-        problems = _problems(results, run)
-        entries = _entries(results, items, refresh)
-        verdicts = _verdicts(before, entries, run)
-        run.records = {key: entry.record for key, entry in entries.items()}
-        worse = [] if self._config.getoption(destination("accept-regressions")) else _worse(verdicts)
-        if not entries:
-            problems.append("nothing was measured")
-        kept = self._kept(run, before, entries)
-        if problems or worse:
-            said = [*problems, *worse]
-            if worse:
-                said.append("to store what is worse all the same, add --perfgate-accept-regressions")
-            stored = None
-        else:
-            data = baseline.to_json(results[0].head, store.machine_key, kept | entries)
-            stored, said = store.save(data, refresh), []
-        outcome = report.Refreshed(stored, before, entries, verdicts, refresh, said)
-        run.own_sections = report.refreshed(outcome, run.settings.tolerances_of)
+        self._outcome = self._store(store, before, results, refresh, items)
         for key, item in items.items():
-            about = [text for text in said if text.startswith(f"{key}: ")]
+            about = [text for text in self._outcome.problems if text.startswith(f"{key}: ")]
             terminal_lines.report(self._config, item.nodeid, "; ".join(about) or None)
-        if problems and not session.testsfailed:
+        if self._outcome.problems and not session.testsfailed:
             session.testsfailed = 1
         if self._interrupted:
             raise KeyboardInterrupt
         return True
 
-    def _require_idle(self, run: Run) -> None:
+    def _before(self, store: BaselineStore) -> Baseline | None:
+        """The baseline that the new one follows.
+
+        Raises:
+            pytest.exit.Exception: it cannot be read.
+        """
+        try:
+            return store.chosen(None).renamed(self._context.settings.aliases) if store.files() else None
+        except BaselineError as wrong:
+            pytest.exit(str(wrong), returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _store(
+        self,
+        store: BaselineStore,
+        before: Baseline | None,
+        results: Sequence[Result],
+        refresh: baseline.Refresh,
+        items: Mapping[str, pytest.Item],
+    ) -> report.Refreshed:
+        """Store what the processes found, unless something forbids it; returns what became of it."""
+        settings = self._context.settings
+        tests = {key: Test(item.nodeid, _tier(item)) for key, item in items.items()}
+        entries = new_baseline.entries(results, tests, refresh, _stats)
+        for entry in entries.values():
+            self._context.log.add(entry.record)
+        verdicts = new_baseline.verdicts(before, entries, settings.tolerances_of, settings.tolerances.alpha)
+        problems = self._problems(results)
+        if not entries:
+            problems.append("nothing was measured")
+        if not self._config.getoption(destination("accept-regressions")):
+            worse = new_baseline.worse(verdicts)
+            if worse:
+                worse.append("to store what is worse all the same, add --perfgate-accept-regressions")
+            problems += worse
+        kept = self._kept(before, entries)
+        stored = None
+        if not problems:
+            stored = store.save(baseline.to_json(results[0].head, store.machine_key, kept | entries), refresh)
+        return report.Refreshed(stored, before, entries, verdicts, refresh, problems)
+
+    def _problems(self, results: Sequence[Result]) -> list[str]:
+        return new_baseline.problems(results, self._context.settings.tolerances_of, accept_busy=self._accept_busy)
+
+    def _require_idle(self) -> None:
         """Wait until nothing else uses the machine.
 
         Raises:
             pytest.exit.Exception: it stays busy.
         """
-        if self._config.getoption(destination("accept-busy")):
+        if self._accept_busy:
             return
-        start = run.controller_clock.now()
-        while reasons := "; ".join(health.not_idle(health.read(run.device))):
-            waited = run.controller_clock.now() - start
+        clock = self._context.controller_clock
+        start = clock.now()
+        while reasons := "; ".join(health.not_idle(health.read(self._context.device))):
+            waited = clock.now() - start
             if waited > IDLE_WAIT_S:
                 pytest.exit(
                     f"--perfgate-refresh-baseline: this machine is busy after waiting {waited:.0f} s: {reasons}; stop "
@@ -137,9 +176,9 @@ class Refresher:
                     returncode=pytest.ExitCode.USAGE_ERROR,
                 )
             self._lines.show(f"waiting for an idle machine: {reasons}")
-            run.controller_clock.sleep(LOOK_EVERY_S)
+            clock.sleep(LOOK_EVERY_S)
 
-    def _measure(self, run: Run, items: Mapping[str, pytest.Item]) -> list[Result]:
+    def _measure(self, items: Mapping[str, pytest.Item]) -> list[Result]:
         """One plain run after another, each in a fresh process; none more after one that forbids storing anything, or
         after Ctrl-C where there are enough.
 
@@ -147,18 +186,19 @@ class Refresher:
             pytest.exit.Exception: a process left no results.
             KeyboardInterrupt: Ctrl-C while there are too few processes for a baseline.
         """
-        start = run.controller_clock.now()
-        self._fresh(run, [key for key in items if _tier(items[key]) == "quick"] or list(items), NOT_KEPT)
-        self._lines.say(f"{NOT_KEPT} (warm-up process): {duration(run.controller_clock.now() - start)}")
+        clock = self._context.controller_clock
+        start = clock.now()
+        self._fresh([key for key in items if _tier(items[key]) == "quick"] or list(items), NOT_KEPT)
+        self._lines.say(f"{NOT_KEPT} (warm-up process): {duration(clock.now() - start)}")
         found: list[Result] = []
         try:
             for number in range(1, self._runs + 1):
                 name = f"process {number} of {self._runs}"
-                start = run.controller_clock.now()
-                found.append(self._fresh(run, list(items), name))
-                took = run.controller_clock.now() - start
+                start = clock.now()
+                found.append(self._fresh(list(items), name))
+                took = clock.now() - start
                 said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
-                if _problems(found, run):
+                if self._problems(found):
                     self._lines.say(f"{said}; aborting: the baseline would be invalid")
                     break
                 left = took * (self._runs - number)
@@ -172,10 +212,10 @@ class Refresher:
             self._interrupted = True
         return found
 
-    def _fresh(self, run: Run, keys: Sequence[str], name: str) -> Result:
+    def _fresh(self, keys: Sequence[str], name: str) -> Result:
         """A plain run of these cases in a fresh process."""
         self._lines.show(f"{name}: {len(keys)} cases")
-        faults = [fault.text for fault in run.settings.faults]
+        faults = [fault.text for fault in self._context.settings.faults]
         try:
             return fresh_process.fresh(
                 child_args.arguments(self._config), self._config.invocation_params.dir, keys, faults
@@ -183,58 +223,14 @@ class Refresher:
         except ProcessError as wrong:
             pytest.exit(f"--perfgate-refresh-baseline: {wrong}; nothing was stored", returncode=1)
 
-    def _kept(self, run: Run, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    def _kept(self, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         """What stays of the baseline before: what was not selected this time, with its own provenance."""
         if before is None:
             return {}
-        lost = {entry.record.key for entry in gone(self._config, run, before)}
+        lost = {entry.record.key for entry in gone(self._context, before)}
         for key in lost:
             self._lines.say(f"{key} is gone and leaves the baseline")
         return {key: entry for key, entry in before.entries.items() if key not in entries and key not in lost}
-
-
-def _problems(results: Sequence[Result], run: Run) -> list[str]:
-    """Why nothing may be stored: cases that failed, or whose exact metrics differ between processes."""
-    found: dict[str, str] = {}
-    first = results[0].records
-    accept_busy = run.config.getoption(destination("accept-busy"))
-    for number, result in enumerate(results):
-        for key, record in result.records.items():
-            if record.status in ("failed", "fell_back"):
-                found.setdefault(key, f"{key}: {record.status}: {record.reason}")
-            elif record.doubts and not accept_busy:
-                found.setdefault(key, f"{key}: {'; '.join(record.doubts)}; run it again, or add --perfgate-accept-busy")
-            elif record.status == "measured" and number and key in first:
-                for name in _unsteady(first[key], record, run):
-                    found.setdefault(
-                        key, f"{key}: {name} differs between fresh processes: it cannot be judged as an exact metric"
-                    )
-    return list(found.values())
-
-
-def _unsteady(one: Record, other: Record, run: Run) -> list[str]:
-    exact = [name for name, metric in one.metrics.items() if metric.kind == "exact" and name in other.metrics]
-    tolerances = run.settings.tolerances_of(one.key)
-    return [
-        name for name in exact if judge_exact(name, one.metrics[name], other.metrics[name], tolerances).status != "SAME"
-    ]
-
-
-def _entries(
-    results: Sequence[Result], items: Mapping[str, pytest.Item], refresh: baseline.Refresh
-) -> dict[str, Entry]:
-    """One entry for each case that every process measured: the samples of all of them, and each one's latency."""
-    found = {}
-    for key, benchmark in results[0].benchmarks.items():
-        records = [result.records.get(key) for result in results]
-        measured = [record for record in records if record is not None and record.status == "measured"]
-        if len(measured) < len(results):
-            continue
-        by_process = tuple(record.metrics[LATENCY].value for record in measured)
-        record = replace(measured[0], metrics={name: _pooled(name, measured) for name in measured[0].metrics})
-        entry = {**benchmark, "stats": _stats(record.metrics[LATENCY].samples)}
-        found[key] = Entry(record, items[key].nodeid, by_process, refresh, _tier(items[key]), key, entry)
-    return found
 
 
 def _tier(item: pytest.Item) -> str:
@@ -250,43 +246,3 @@ def _stats(samples: Sequence[float]) -> dict[str, Any]:
     for sample in samples:
         stats.update(sample)
     return {**stats.as_dict(), "iterations": 1}
-
-
-def _pooled(name: str, records: Sequence[Record]) -> Metric:
-    """A metric over all processes: sampled ones are averaged and keep all samples; of others the first tells."""
-    metrics = [record.metrics[name] for record in records if name in record.metrics]
-    if metrics[0].kind != "sampled":
-        return metrics[0]
-    samples = tuple(sample for metric in metrics for sample in metric.samples)
-    return replace(metrics[0], value=fmean(metric.value for metric in metrics), samples=samples, interval=None)
-
-
-def _verdicts(before: Baseline | None, entries: Mapping[str, Entry], run: Run) -> dict[str, Verdict]:
-    """Old against new, over all metrics; times by the processes of both."""
-    old = {} if before is None else before.entries
-    both = [key for key in entries if key in old]
-    estimates = stored_intervals(
-        {key: old[key].by_process_s for key in both},
-        {key: entries[key].by_process_s for key in both},
-        {key: entries[key].record.name for key in both},
-        alpha=run.settings.tolerances.alpha,
-    )
-    found = {}
-    for key, entry in entries.items():
-        stored = old.get(key)
-        found[key] = judge(
-            None if stored is None else stored.record,
-            entry.record,
-            Estimated(
-                estimates.get(key),
-                times_s=None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s)),
-            ),
-            run.settings.tolerances_of(key),
-            same_versions=stored is not None
-            and not changed_versions(stored.refresh.fingerprint, entry.refresh.fingerprint),
-        )
-    return found
-
-
-def _worse(verdicts: Mapping[str, Verdict]) -> list[str]:
-    return [f"{key}: {one.status}: {one.reason}" for key, one in verdicts.items() if one.status in FAILING]

@@ -8,7 +8,7 @@ import pytest
 
 from perfgate.plugin import session, terminal_summary
 from perfgate.plugin.command_line import PREFIX, destination
-from perfgate.plugin.session import relative
+from perfgate.plugin.terminal_lines import relative
 from perfgate.records.record import Record
 from perfgate.report import Section, results, write
 from perfgate.report.results import Results, ResultsError

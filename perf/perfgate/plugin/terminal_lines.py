@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -42,6 +43,11 @@ def report(config: pytest.Config, node: str, failure: str | None) -> None:
             setattr(made, LINE, "")
         config.hook.pytest_runtest_logreport(report=made)
     config.hook.pytest_runtest_logfinish(nodeid=node, location=location)
+
+
+def relative(path: Path, to: Path) -> str:
+    """``path`` as a person in folder ``to`` would write it."""
+    return str(path.relative_to(to)) if path.is_relative_to(to) else str(path)
 
 
 class Lines:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from perfgate.plugin.progress import Progress
-from perfgate.plugin.terminal_lines import Lines, on_terminal
+from perfgate.plugin.terminal_lines import on_terminal
 from perfgate.report import Section, terminal
 
 TABLE_OPTIONS = (
@@ -31,16 +30,11 @@ def rendered(config: pytest.Config, sections: Sequence[Section]) -> str:
     return terminal.render(sections, width, verbose=verbose, on_terminal=on_terminal(config))
 
 
-def start_progress(config: pytest.Config, *, only_benchmarks: bool) -> None:
-    """Register the line of progress where it does not stand between other tests' dots, and nothing else was asked."""
-    manager = config.pluginmanager
-    reporter = manager.get_plugin("terminalreporter")
-    if reporter is not None and only_benchmarks and config.get_verbosity() == 0:
-        manager.register(Progress(reporter, Lines(config, "perfgate")), "perfgate-progress")
-
-
-def hide_benchmark_table(config: pytest.Config, benchmarks: Any) -> None:
-    """Leave pytest-benchmark's table out where all of it is in perfgate's report. ``benchmarks``: its session."""
+def hide_benchmark_table(config: pytest.Config) -> None:
+    """Leave pytest-benchmark's table out where all of it is in perfgate's report."""
+    benchmarks: Any = getattr(config, "_benchmarksession", None)  # set by pytest-benchmark, where that takes part
+    if benchmarks is None:
+        return
     given = [*config.invocation_params.args, *config.getini("addopts")]
     given += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     wanted = any(one.partition("=")[0] in TABLE_OPTIONS for one in given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -17,16 +18,19 @@ from perfgate.machine.pinning import last_core
 from perfgate.plugin import child_args, terminal_lines
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.command_line import destination, strict
-from perfgate.plugin.session import RUN, Run
+from perfgate.plugin.selection import runs_cases
+from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
+from perfgate.report import Section
 
 
-def plugin(config: pytest.Config) -> Versus | None:
+def plugin(context: SessionContext) -> Versus | None:
     """The plugin for this run, or None where ``--perfgate-versus`` was not given.
 
     Raises:
         pytest.UsageError: a value that makes no sense.
     """
+    config = context.config
     text = config.getoption(destination("versus"))
     if text is None:
         return None
@@ -35,53 +39,68 @@ def plugin(config: pytest.Config) -> Versus | None:
         raise pytest.UsageError(f"--perfgate-versus-budget: got {budget:g}, expected seconds above 0")
     if sys.platform == "win32":
         raise pytest.UsageError("--perfgate-versus needs pipes that a process can inherit by number: not on Windows")
-    return Versus(config, text, budget)
+    return Versus(context, text, budget)
 
 
 class Versus:
     """The pytest plugin: it replaces the run loop, and each case's test gets its verdict as its outcome."""
 
-    def __init__(self, config: pytest.Config, text: str, budget_s: float) -> None:
-        self._config = config
+    replaces_suite: ClassVar[bool] = True
+
+    def __init__(self, context: SessionContext, text: str, budget_s: float) -> None:
+        self._context = context
+        self._config = context.config
         self._text = text
         self._budget_s = budget_s
-        self._display = Lines(config, "versus")
+        self._display = Lines(context.config, "versus")
+        self._sections: list[Section] = []
+
+    def sections(self) -> list[Section]:
+        """B against A."""
+        return self._sections
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        if self._config.getoption("collectonly") or self._config.getoption(destination("doctor")) or not session.items:
-            return None
-        run = self._config.stash[RUN]
+        return self._run(session.items) if runs_cases(session) else None
+
+    def _run(self, tests: list[pytest.Item]) -> bool:
+        """Compare the benchmarks among ``tests``.
+
+        Raises:
+            pytest.exit.Exception: there is no such environment, or one of the two does not even start.
+        """
+        record_of, packages = self._context.log.record_of, self._context.settings.packages
         items = {
-            run.record_of(item).key: item
-            for item in session.items
+            record_of(item).key: item
+            for item in tests
             if is_benchmark(item) and item.get_closest_marker("skip") is None
         }
         here = self._config.invocation_params.dir
         try:
             with (
-                environments.open_side(self._text, here, run.settings.packages, self._display.say) as base,
+                environments.open_side(self._text, here, packages, self._display.say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-versus-") as logs,
             ):
-                head = environments.current(here, run.settings.packages)
-                self._compare(run, base, head, items, Path(logs))
+                head = environments.current(here, packages)
+                self._compare(base, head, items, Path(logs))
         except environments.SideError as wrong:
             pytest.exit(f"--perfgate-versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)
         return True
 
     def _compare(
-        self, run: Run, base: environments.Side, head: environments.Side, items: dict[str, pytest.Item], logs: Path
+        self, base: environments.Side, head: environments.Side, items: dict[str, pytest.Item], logs: Path
     ) -> None:
-        clock = run.controller_clock
+        context = self._context
+        clock, settings = context.controller_clock, context.settings
         plan = Plan(
             arguments=tuple(child_args.worker_arguments(child_args.arguments(self._config))),
             budget_s=self._budget_s,
-            tolerances_of=run.settings.tolerances_of,
-            alpha=run.settings.tolerances.alpha,
+            tolerances_of=settings.tolerances_of,
+            alpha=settings.tolerances.alpha,
             log_dir=logs,
-            core=last_core() if run.device == "cpu" else None,
+            core=last_core() if context.device == "cpu" else None,
             apart=self._config.getoption(destination("versus-apart")),
-            faults=tuple(fault.text for fault in run.settings.faults),
+            faults=tuple(fault.text for fault in settings.faults),
         )
         start = clock.now()
         lockstep = Lockstep(base, head, list(items), plan, clock, self._display)
@@ -92,10 +111,10 @@ class Versus:
                 raise environments.SideError(str(wrong)) from None
             self._display.say(f"the comparison ends here: {wrong}")
         finally:  # on Ctrl-C too: what was decided is reported
-            for key, case in lockstep.cases.items():
+            for case in lockstep.cases.values():
                 if "B" in case.records:
-                    run.records[key] = case.records["B"]
-            run.own_sections = report.sections(lockstep, clock.now() - start)
+                    context.log.add(case.records["B"])
+            self._sections = report.sections(lockstep, clock.now() - start)
         for key, item in items.items():
             self._report(item, lockstep.cases[key])
 

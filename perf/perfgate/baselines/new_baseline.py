@@ -1,0 +1,114 @@
+"""A new baseline from the results of fresh processes: its entries, what forbids storing it, and old against new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from perfgate.baselines.store import Baseline, Entry, Refresh
+from perfgate.compare.case_verdict import Estimated, Verdict, judge
+from perfgate.compare.intervals import stored_intervals
+from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
+from perfgate.compare.tolerances import Tolerances
+from perfgate.lockstep.fresh_process import Result
+from perfgate.records.fingerprint import changed_versions
+from perfgate.records.record import Metric, Record
+
+TolerancesOf = Callable[[str], Tolerances]
+"""What may differ in a case, by its key."""
+Statistics = Callable[[Sequence[float]], Mapping[str, Any]]
+"""pytest-benchmark's statistics of samples in seconds, as its files have them."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """The test of a case: its node id, and one of :data:`perfgate.baselines.store.TIERS`."""
+
+    node: str
+    tier: str
+
+
+def problems(results: Sequence[Result], tolerances_of: TolerancesOf, *, accept_busy: bool) -> list[str]:
+    """Why nothing may be stored: cases that failed, or whose exact metrics differ between processes. With
+    ``accept_busy`` a doubtful measurement is no reason."""
+    found: dict[str, str] = {}
+    first = results[0].records
+    for number, result in enumerate(results):
+        for key, record in result.records.items():
+            if record.status in ("failed", "fell_back"):
+                found.setdefault(key, f"{key}: {record.status}: {record.reason}")
+            elif record.doubts and not accept_busy:
+                found.setdefault(key, f"{key}: {'; '.join(record.doubts)}; run it again, or add --perfgate-accept-busy")
+            elif record.status == "measured" and number and key in first:
+                for name in _unsteady(first[key], record, tolerances_of(key)):
+                    found.setdefault(
+                        key, f"{key}: {name} differs between fresh processes: it cannot be judged as an exact metric"
+                    )
+    return list(found.values())
+
+
+def _unsteady(one: Record, other: Record, tolerances: Tolerances) -> list[str]:
+    exact = [name for name, metric in one.metrics.items() if metric.kind == "exact" and name in other.metrics]
+    return [
+        name for name in exact if judge_exact(name, one.metrics[name], other.metrics[name], tolerances).status != "SAME"
+    ]
+
+
+def entries(
+    results: Sequence[Result], tests: Mapping[str, Test], refresh: Refresh, statistics: Statistics
+) -> dict[str, Entry]:
+    """One entry for each case that every process measured: the samples of all of them, and each one's latency."""
+    found = {}
+    for key, benchmark in results[0].benchmarks.items():
+        records = [result.records.get(key) for result in results]
+        measured = [record for record in records if record is not None and record.status == "measured"]
+        if len(measured) < len(results):
+            continue
+        by_process = tuple(record.metrics[LATENCY].value for record in measured)
+        record = replace(measured[0], metrics={name: _pooled(name, measured) for name in measured[0].metrics})
+        entry = {**benchmark, "stats": statistics(record.metrics[LATENCY].samples)}
+        found[key] = Entry(record, tests[key].node, by_process, refresh, tests[key].tier, key, entry)
+    return found
+
+
+def _pooled(name: str, records: Sequence[Record]) -> Metric:
+    """A metric over all processes: sampled ones are averaged and keep all samples; of others the first tells."""
+    metrics = [record.metrics[name] for record in records if name in record.metrics]
+    if metrics[0].kind != "sampled":
+        return metrics[0]
+    samples = tuple(sample for metric in metrics for sample in metric.samples)
+    return replace(metrics[0], value=fmean(metric.value for metric in metrics), samples=samples, interval=None)
+
+
+def verdicts(
+    before: Baseline | None, new: Mapping[str, Entry], tolerances_of: TolerancesOf, alpha: float
+) -> dict[str, Verdict]:
+    """Old against new, over all metrics; times by the processes of both, at the error rate ``alpha``."""
+    old = {} if before is None else before.entries
+    both = [key for key in new if key in old]
+    estimates = stored_intervals(
+        {key: old[key].by_process_s for key in both},
+        {key: new[key].by_process_s for key in both},
+        {key: new[key].record.name for key in both},
+        alpha=alpha,
+    )
+    found = {}
+    for key, entry in new.items():
+        stored = old.get(key)
+        times_s = None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s))
+        found[key] = judge(
+            None if stored is None else stored.record,
+            entry.record,
+            Estimated(estimates.get(key), times_s=times_s),
+            tolerances_of(key),
+            same_versions=stored is not None
+            and not changed_versions(stored.refresh.fingerprint, entry.refresh.fingerprint),
+        )
+    return found
+
+
+def worse(found: Mapping[str, Verdict]) -> list[str]:
+    """The verdicts that need ``--perfgate-accept-regressions``, in words."""
+    return [f"{key}: {one.status}: {one.reason}" for key, one in found.items() if one.status in FAILING]

@@ -11,7 +11,7 @@ from pathlib import Path
 def started(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
-    """``command`` running in ``folder``, its output and its errors in one pipe, or in the file descriptor ``output``."""
+    """``command`` running in ``folder``, its output and its errors in one pipe, or in file descriptor ``output``."""
     return subprocess.Popen(
         command,
         cwd=folder,

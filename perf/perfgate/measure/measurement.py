@@ -131,7 +131,7 @@ class Measure:
         Raises:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
             perfgate.measure.memory.MeterError: the memory meter does not see memory.
-            perfgate.machine.health.DeviceLostError: the driver cannot reach the device any more.
+            perfgate.machine.device_health.DeviceLostError: the driver cannot reach the device any more.
         """
         self._begin(budget_s, timing)
         if inputs is not None and not inputs:

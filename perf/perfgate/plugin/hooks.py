@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from perfgate.lockstep.channel import Channel
 from perfgate.machine import device_errors
 from perfgate.measure.clocks import WallClock
 from perfgate.measure.measurement import FellBackError, Measure
+from perfgate.measure.replay import BenchmarkReplay, ReplayTimer
 from perfgate.plugin import (
     compare_mode,
     doctor,
@@ -32,41 +33,11 @@ from perfgate.plugin.terminal_lines import LINE
 
 REASON_LIMIT = 500
 """Characters of a failure's message that a record keeps."""
-
-
-class ReplayTimer:
-    """A timer for pytest-benchmark that replays finished samples: each pair of readings is one sample apart."""
-
-    __name__ = "perfgate.replay"
-
-    def __init__(self) -> None:
-        self._readings: Iterator[float] = iter(())
-
-    def load(self, samples: Sequence[float]) -> None:
-        self._readings = iter([reading for sample in samples for reading in (0.0, sample)])
-
-    def __call__(self) -> float:
-        return next(self._readings)
-
-
 TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
 STARTED: pytest.StashKey[float] = pytest.StashKey()
 CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()
 CLOCK = WallClock()
 """For how long a case took in all; what is inside a case is timed by the run's instruments."""
-
-
-class BenchmarkReplay:
-    """Gives samples to pytest-benchmark's fixture, so that its table, JSON and histogram show them."""
-
-    def __init__(self, benchmark: Any, timer: ReplayTimer) -> None:
-        self._benchmark = benchmark
-        self._timer = timer
-        self.disabled: bool = benchmark.disabled
-
-    def replay(self, samples: Sequence[float]) -> None:
-        self._timer.load(samples)
-        self._benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
 
 
 def start(config: pytest.Config) -> None:

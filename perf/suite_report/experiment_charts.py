@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from perfgate.records.record import Record
-from perfgate.report import mebibytes, percent, seconds
-from perfgate.report.charts import Axis, Chart, Series
-from perfgate.report.formats import decimals
+from perfgate.report import Axis, Chart, Series, decimals, mebibytes, percent, seconds
 
 from suite_report.recommendation import QUALITY_NAMES, Recommendation, label
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from perfgate.records.record import Record
-from perfgate.report.charts import Axis, Chart, Series
+from perfgate.report import Axis, Chart, Series
 
 Guides = Mapping[str, int]
 """Names of guide lines with the power of the size that each grows with."""

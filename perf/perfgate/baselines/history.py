@@ -13,8 +13,7 @@ from perfgate.baselines.store import Baseline, BaselineError, Refresh
 from perfgate.compare.metric_verdict import LATENCY
 from perfgate.records.fingerprint import differences
 from perfgate.records.record import Record
-from perfgate.report import Column, Section, Table, Value, decimals, latency
-from perfgate.report.charts import Axis, Chart, Series
+from perfgate.report import Axis, Chart, Column, Section, Series, Table, Value, decimals, latency
 
 LATEST = 20
 """Baselines that are looked at, the newest ones."""

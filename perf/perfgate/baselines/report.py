@@ -15,6 +15,7 @@ from perfgate.compare.tolerances import Tolerances
 from perfgate.records.fingerprint import Fingerprint, differences
 from perfgate.records.record import Record
 from perfgate.report import (
+    Chart,
     Column,
     Section,
     Table,
@@ -27,7 +28,6 @@ from perfgate.report import (
     percent,
     ratio_chart,
 )
-from perfgate.report.charts import Chart
 
 TolerancesOf = Callable[[str], Tolerances]
 """What may differ in a case, by its key."""

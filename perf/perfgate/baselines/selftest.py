@@ -223,7 +223,7 @@ def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: 
     }
 
 
-def chosen(cases: Sequence[str], number: int) -> list[str]:
+def cases_to_hit(cases: Sequence[str], number: int) -> list[str]:
     """Every second case, another half in every other round: the rest shows that a fault stays where it is."""
     return [case for position, case in enumerate(sorted(cases)) if (position + number) % 2 == 0]
 
@@ -258,7 +258,7 @@ def run(
             began = clock.now()
             if began - start + longest.get(kind.name, 0.0) > seconds:
                 break
-            hit = chosen(cases, (rounds + number) // len(kinds))
+            hit = cases_to_hit(cases, (rounds + number) // len(kinds))
             told = attempt(kind, hit, arguments, f"{today()} {number}")
             took = longest[kind.name] = clock.now() - began
             found = [replace(outcome, took_s=took) for outcome in told]

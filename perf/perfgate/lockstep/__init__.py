@@ -1,1 +1,5 @@
-"""Two environments in turns: pairs of worker processes, the schedule of a time budget, the protocol between them."""
+"""Two environments in turns: pairs of worker processes, the schedule of a time budget, the protocol between them.
+
+Door (what other rooms may import): ``channel``, ``comparison``, ``environments``, ``fresh_process``, ``report``,
+``worker_client``.
+"""

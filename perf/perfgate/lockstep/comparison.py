@@ -20,7 +20,7 @@ from perfgate.compare.case_verdict import Estimated, Time, Tolerances, Undecided
 from perfgate.compare.intervals import LOOKS, Estimate, paired_intervals, pairs_needed
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
-from perfgate.lockstep.scheduling import Candidate
+from perfgate.lockstep.scheduling import OpenCase
 from perfgate.lockstep.worker_client import Worker
 from perfgate.measure.clocks import Clock
 from perfgate.records.record import Record
@@ -106,13 +106,13 @@ class Comparison:
         return f"{self.benchmark} apart" if self.apart else self.benchmark
 
     @property
-    def candidate(self) -> Candidate:
+    def open_case(self) -> OpenCase:
         """What choosing the next pair's cases goes by; more pairs than the last look's decide nothing."""
         needed: float | None = self.pairs_needed
         if self.estimate is not None and (needed is None or needed > LOOKS[-1]):
             needed = math.inf
         pair_s = self.spent_s / self.tries if self.tries else None
-        return Candidate(self.key, len(self.log_ratios), needed, pair_s)
+        return OpenCase(self.key, len(self.log_ratios), needed, pair_s)
 
     def take(self, taken: pair.Taken, took_s: float) -> None:
         """Add what a pair found in so many seconds. The record of the exact pass stays, unless the case ended otherwise
@@ -165,8 +165,8 @@ class Lockstep:
     @property
     def needed_s(self) -> float | None:
         """About how many seconds would decide every case that the plan's pairs can decide; None where that is none."""
-        candidates = [replace(case.candidate, pairs=0) for case in self.undecided]
-        helped = [one for one in candidates if one.needed != math.inf]
+        unspent = [replace(case.open_case, pairs=0) for case in self.undecided]
+        helped = [one for one in unspent if one.needed != math.inf]
         return scheduling.expected_s(helped, self.start_up_s) if helped and self.pairs else None
 
     def run(self) -> None:
@@ -210,7 +210,7 @@ class Lockstep:
             return next(iter(waiting), None)
         if self.left_s <= 0 or not waiting:
             return None
-        taken = scheduling.chosen([case.candidate for case in self.open], self.left_s, self.start_up_s)
+        taken = scheduling.for_next_pair([case.open_case for case in self.open], self.left_s, self.start_up_s)
         return next((case for case in waiting if case.key in taken), None)
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.lockstep.channel import ADDOPTS
-from perfgate.machine.health import for_children
+from perfgate.machine.process_tree import for_children
 from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 from perfgate.records.record import OWN, Record
 from perfgate.records.validate import RecordError

@@ -22,7 +22,7 @@ them takes, and what is far off is found wherever it is."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class OpenCase:
     """An undecided case. ``pairs`` it has; ``needed`` in all to be decided, as far as can be guessed (None before its
     first look, infinite where pairs do not help); ``pair_s`` that each took (None before its first)."""
 
@@ -32,13 +32,13 @@ class Candidate:
     pair_s: float | None
 
 
-def expected_s(cases: Sequence[Candidate], start_up_s: float) -> float:
+def expected_s(cases: Sequence[OpenCase], start_up_s: float) -> float:
     """About how long it takes to decide all of these, those without a guess after ``TYPICAL_PAIRS``. Each pair of
     processes starts once for all that it takes."""
     return _Taken(start_up_s).take(_guessed(cases, TYPICAL_PAIRS)).seconds
 
 
-def chosen(cases: Sequence[Candidate], left_s: float, start_up_s: float) -> set[str]:
+def for_next_pair(cases: Sequence[OpenCase], left_s: float, start_up_s: float) -> set[str]:
     """The keys of those that the next pair takes, of ``cases`` in the order of their importance.
 
     Those that had no look yet, where the time left suffices to look at all of them. Then each that can be decided in
@@ -55,7 +55,7 @@ def chosen(cases: Sequence[Candidate], left_s: float, start_up_s: float) -> set[
     return taken.keys or {case.key for case in cases}
 
 
-def _guessed(cases: Sequence[Candidate], pairs: int) -> list[Candidate]:
+def _guessed(cases: Sequence[OpenCase], pairs: int) -> list[OpenCase]:
     """Those without a guess at so many pairs, those without a cost at the mean of the others'."""
     known = [case.pair_s for case in cases if case.pair_s is not None]
     mean = fmean(known) if known else 0.0
@@ -82,12 +82,12 @@ class _Taken:
     def seconds(self) -> float:
         return self.own_s + self.start_up_s * self.pairs
 
-    def with_(self, case: Candidate) -> float:
+    def with_(self, case: OpenCase) -> float:
         """The seconds with one more."""
         pairs, own_s = self._left(case)
         return self.own_s + own_s + self.start_up_s * max(self.pairs, pairs)
 
-    def take(self, cases: Iterable[Candidate]) -> _Taken:
+    def take(self, cases: Iterable[OpenCase]) -> _Taken:
         for case in cases:
             pairs, own_s = self._left(case)
             self.own_s, self.pairs = self.own_s + own_s, max(self.pairs, pairs)
@@ -95,7 +95,7 @@ class _Taken:
         return self
 
     @staticmethod
-    def _left(case: Candidate) -> tuple[float, float]:
+    def _left(case: OpenCase) -> tuple[float, float]:
         """The pairs that a case still needs, and its own seconds in them."""
         assert case.needed is not None, "guessed"
         assert case.pair_s is not None, "guessed"

@@ -14,7 +14,7 @@ from typing import Any
 
 from perfgate.lockstep import channel, protocol
 from perfgate.lockstep.environments import Side
-from perfgate.machine.health import for_children
+from perfgate.machine.process_tree import for_children
 from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 
 START_TIMEOUT_S = 180.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from perfgate.machine.accelerator import Accelerator
-from perfgate.machine.health import DeviceLostError
+from perfgate.machine.device_health import DeviceLostError
 
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 CONTEXT_GONE = (

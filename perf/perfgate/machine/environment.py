@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from perfgate.machine import health
+from perfgate.machine import nvml
 from perfgate.machine.pinning import usable_cores
 from perfgate.records.case import slug
 
@@ -75,7 +75,7 @@ def _why_no_cuda(torch: Any) -> str:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as wrong:
         said.append(f"torch: {next(iter(str(wrong).splitlines()), '')}")
-    driver = health.why_no_nvidia()
+    driver = nvml.why_no_nvidia()
     if driver is not None:
         said.append(f"driver: {driver}")
     return "".join(f"; {one}" for one in said)

@@ -14,7 +14,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Any, Protocol
+from typing import Any
 
 from perfgate.compare.intervals import median_interval
 from perfgate.machine.accelerator import Accelerator
@@ -23,6 +23,7 @@ from perfgate.measure.clocks import Clock
 from perfgate.measure.op_counts import Counts, Work
 from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
+from perfgate.measure.replay import Replay
 from perfgate.measure.rounds import MIN_ROUNDS, Rounds, Timed
 from perfgate.measure.throttle_guard import Watch
 from perfgate.measure.timers import Timer, Timing, WallTimer
@@ -45,14 +46,6 @@ class Kernel:
     name: str
     ran: tuple[str, ...]
     absent: tuple[str, ...] = ()
-
-
-class Replay(Protocol):
-    """Hands finished samples to pytest-benchmark."""
-
-    disabled: bool
-
-    def replay(self, samples: Sequence[float]) -> None: ...
 
 
 @dataclass
@@ -131,7 +124,7 @@ class Measure:
         Raises:
             AssertionError: ``check`` failed; :class:`OutputChangedError` or :class:`FellBackError`.
             perfgate.measure.memory.MeterError: the memory meter does not see memory.
-            perfgate.machine.health.DeviceLostError: the driver cannot reach the device any more.
+            perfgate.machine.device_health.DeviceLostError: the driver cannot reach the device any more.
         """
         self._begin(budget_s, timing)
         if inputs is not None and not inputs:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from perfgate.machine import health
-from perfgate.machine.health import UNKNOWN, DeviceHealth, Usual
+from perfgate.machine.device_health import DeviceHealth, UnreadError
+from perfgate.machine.health import UNKNOWN, Usual
 from perfgate.measure.clocks import Clock, WallClock
 
 COOL_S = 0.5
@@ -144,7 +145,7 @@ class Watch:
         for device in devices:
             try:
                 one = found[device] = self._read_one(device)
-            except health.UnreadError as wrong:
+            except UnreadError as wrong:
                 self.unread[device] = str(wrong)
                 continue
             self._usual[device] = self._usual.get(device, UNKNOWN).higher(one)

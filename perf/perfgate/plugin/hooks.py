@@ -3,7 +3,7 @@ function, which decides."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from perfgate.lockstep import fresh_process
 from perfgate.lockstep.channel import Channel
 from perfgate.measure.measurement import Measure
+from perfgate.measure.replay import BenchmarkReplay, ReplayTimer
 from perfgate.plugin import (
     case_end,
     compare_mode,
@@ -26,35 +27,6 @@ from perfgate.plugin import session as session_module
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.session import CONTEXT
 from perfgate.plugin.session_report import SessionReport
-
-
-class ReplayTimer:
-    """A timer for pytest-benchmark that replays finished samples: each pair of readings is one sample apart."""
-
-    __name__ = "perfgate.replay"
-
-    def __init__(self) -> None:
-        self._readings: Iterator[float] = iter(())
-
-    def load(self, samples: Sequence[float]) -> None:
-        self._readings = iter([reading for sample in samples for reading in (0.0, sample)])
-
-    def __call__(self) -> float:
-        return next(self._readings)
-
-
-class BenchmarkReplay:
-    """Gives samples to pytest-benchmark's fixture, so that its table, JSON and histogram show them."""
-
-    def __init__(self, benchmark: Any, timer: ReplayTimer) -> None:
-        self._benchmark = benchmark
-        self._timer = timer
-        self.disabled: bool = benchmark.disabled
-
-    def replay(self, samples: Sequence[float]) -> None:
-        self._timer.load(samples)
-        self._benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
-
 
 TIMER: pytest.StashKey[ReplayTimer] = pytest.StashKey()
 CHANNEL: pytest.StashKey[Channel | None] = pytest.StashKey()

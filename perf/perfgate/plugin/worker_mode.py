@@ -15,10 +15,11 @@ import pytest
 
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
-from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError, Replay
+from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
 from perfgate.measure.op_counts import Work
 from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
+from perfgate.measure.replay import Replay
 from perfgate.measure.rounds import Timed
 from perfgate.measure.timers import EventTimer, Timing, stretched
 from perfgate.measure.yield_points import pausing

@@ -1,1 +1,4 @@
-"""Data: cases, records, metrics, fingerprints; validation and atomic writes. Imports the standard library alone."""
+"""Data: cases, records, metrics, fingerprints; validation and atomic writes. Imports the standard library alone.
+
+Door (what other rooms may import): every module.
+"""

@@ -19,7 +19,7 @@ OWN = "perfgate"
 
 Kind = Literal["exact", "sampled", "bounded"]
 Better = Literal["lower", "higher", "none"]
-Status = Literal["measured", "failed", "skipped", "fell_back"]
+RecordStatus = Literal["measured", "failed", "skipped", "fell_back"]
 StoppedBy = Literal["precision", "budget", "inputs"]
 
 
@@ -92,7 +92,7 @@ class Record:
     version: int
     fields: dict[str, Any]
     key: str
-    status: Status = "measured"
+    status: RecordStatus = "measured"
     reason: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class Record:
                 version=whole("case.version", case["version"]),
                 fields=free_form("case.fields", case["fields"]),
                 key=text("case.key", case["key"]),
-                status=one_of("status", fields["status"], get_args(Status)),  # type: ignore[arg-type]  # just checked
+                status=one_of("status", fields["status"], get_args(RecordStatus)),  # type: ignore[arg-type]  # just checked
                 reason=None if fields["reason"] is None else text("reason", fields["reason"]),
                 provenance=free_form("provenance", fields["provenance"]),
                 metrics={name: Metric.from_json(name, metric) for name, metric in metrics.items()},

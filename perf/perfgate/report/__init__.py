@@ -1,6 +1,7 @@
 """Rendering alone: sections -> terminal, Markdown, HTML page, charts, results.json.
 
-What a suite needs for sections of its own is imported from here.
+Door (what other rooms may import): this module, for what a section is made of; ``grouping``, ``ratio_chart``,
+``results``, ``run_summary``, ``terminal``, ``write``.
 """
 
 from perfgate.report.charts import Axis, Chart, Series
@@ -16,6 +17,7 @@ from perfgate.report.formats import (
     printable,
     seconds,
     significant,
+    visible,
 )
 from perfgate.report.section import MISSING, PARTS, Column, Section, Table, Value, long_table
 
@@ -41,4 +43,5 @@ __all__ = [
     "printable",
     "seconds",
     "significant",
+    "visible",
 ]

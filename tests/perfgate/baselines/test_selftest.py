@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from perfgate.baselines import selftest
-from perfgate.baselines.selftest import KINDS, Kind, Outcome, append, chosen, interval, read, run, summary
+from perfgate.baselines.selftest import KINDS, Kind, Outcome, append, cases_to_hit, interval, read, run, summary
 
 from tests.integration.test_compare import Project
 
@@ -75,8 +75,8 @@ def test_the_time_is_a_comparisons_own() -> None:
 
 def test_every_case_gets_its_turn_with_the_fault() -> None:
     cases = ["b", "a", "c"]
-    assert chosen(cases, 0) == ["a", "c"]
-    assert chosen(cases, 1) == ["b"]
+    assert cases_to_hit(cases, 0) == ["a", "c"]
+    assert cases_to_hit(cases, 1) == ["b"]
 
 
 def test_unknown_kinds_are_named(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perfgate.compare.intervals import LOOKS
-from perfgate.lockstep.scheduling import TYPICAL_PAIRS, Candidate, chosen, expected_s
+from perfgate.lockstep.scheduling import TYPICAL_PAIRS, OpenCase, expected_s, for_next_pair
 
 
-def fresh(number: int, pair_s: float | None = 1.0) -> list[Candidate]:
-    return [Candidate(f"case {n}", 0, None, pair_s) for n in range(number)]
+def fresh(number: int, pair_s: float | None = 1.0) -> list[OpenCase]:
+    return [OpenCase(f"case {n}", 0, None, pair_s) for n in range(number)]
 
 
 def keys(numbers: range) -> set[str]:
@@ -21,36 +21,36 @@ def keys(numbers: range) -> set[str]:
 
 def test_all_are_looked_at_where_half_the_time_suffices() -> None:
     first_look_s = 10 * LOOKS[0] * 1.0 + LOOKS[0] * 5.0
-    assert chosen(fresh(10), 2 * first_look_s, 5.0) == keys(range(10))
-    assert chosen(fresh(10), 2 * first_look_s - 1, 5.0) < keys(range(10))
+    assert for_next_pair(fresh(10), 2 * first_look_s, 5.0) == keys(range(10))
+    assert for_next_pair(fresh(10), 2 * first_look_s - 1, 5.0) < keys(range(10))
 
 
 def test_with_less_time_the_most_important_ones_that_can_be_decided() -> None:
     left_s = TYPICAL_PAIRS * (4 * 1.0 + 5.0)
-    assert chosen(fresh(100), left_s, 5.0) == keys(range(4))
-    assert chosen(fresh(100), left_s - 1, 5.0) == keys(range(3))
+    assert for_next_pair(fresh(100), left_s, 5.0) == keys(range(4))
+    assert for_next_pair(fresh(100), left_s - 1, 5.0) == keys(range(3))
 
 
 def test_those_begun_go_on_before_others_begin() -> None:
     cases = fresh(100)
-    cases[50] = Candidate("case 50", 2, None, 1.0)
+    cases[50] = OpenCase("case 50", 2, None, 1.0)
     left_s = (TYPICAL_PAIRS - 2) + 3 * TYPICAL_PAIRS + TYPICAL_PAIRS * 5.0
-    assert chosen(cases, left_s, 5.0) == {"case 50", *keys(range(3))}
-    assert chosen(cases, left_s - 1, 5.0) == {"case 50", *keys(range(2))}
+    assert for_next_pair(cases, left_s, 5.0) == {"case 50", *keys(range(3))}
+    assert for_next_pair(cases, left_s - 1, 5.0) == {"case 50", *keys(range(2))}
 
 
 def test_what_pairs_do_not_help_waits_for_what_they_do() -> None:
-    cases = [Candidate("case 0", 5, math.inf, 1.0), Candidate("case 1", 5, 8, 1.0)]
-    assert chosen(cases, 100.0, 5.0) == {"case 1"}
-    assert chosen(cases[:1], 100.0, 5.0) == {"case 0"}
+    cases = [OpenCase("case 0", 5, math.inf, 1.0), OpenCase("case 1", 5, 8, 1.0)]
+    assert for_next_pair(cases, 100.0, 5.0) == {"case 1"}
+    assert for_next_pair(cases[:1], 100.0, 5.0) == {"case 0"}
 
 
 def test_where_not_even_one_can_be_decided_all_go_on() -> None:
-    assert chosen(fresh(7), 15.0, 8.0) == keys(range(7))
+    assert for_next_pair(fresh(7), 15.0, 8.0) == keys(range(7))
 
 
 def test_a_case_without_a_cost_costs_what_the_others_do() -> None:
-    cases = [Candidate("case 0", 1, None, 3.0), *fresh(5, None)[1:]]
+    cases = [OpenCase("case 0", 1, None, 3.0), *fresh(5, None)[1:]]
     assert expected_s(cases, 2.0) == pytest.approx(9 * 3.0 + 4 * 10 * 3.0 + 10 * 2.0)
 
 
@@ -69,8 +69,8 @@ CANDIDATES = st.lists(
 def test_there_is_always_one_and_what_is_taken_fits_or_is_everything(
     drawn: list[tuple[int, float | None, float | None]], left_s: float, start_up_s: float
 ) -> None:
-    cases = [Candidate(f"case {n}", *one) for n, one in enumerate(drawn)]
-    taken = chosen(cases, left_s, start_up_s)
+    cases = [OpenCase(f"case {n}", *one) for n, one in enumerate(drawn)]
+    taken = for_next_pair(cases, left_s, start_up_s)
     everything = {case.key for case in cases}
     assert taken
     assert taken <= everything

@@ -9,10 +9,10 @@ import sys
 import pytest
 import scipy.stats  # noqa: F401  # numpy cannot be loaded twice, as runs inside this process would
 import torch
-from perfgate.machine import device_errors, environment, health
+from perfgate.machine import device_errors, environment, nvml
 from perfgate.machine.device_errors import CONTEXT_GONE
+from perfgate.machine.device_health import DeviceLostError
 from perfgate.machine.environment import DeviceError
-from perfgate.machine.health import DeviceLostError
 
 from tests.conftest import Project
 from tests.support.fake_accelerator import MIB, FakeAccelerator
@@ -112,7 +112,7 @@ class TestNoDevice:
 
         monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
         monkeypatch.setattr(torch.cuda, "init", too_old)
-        monkeypatch.setattr(health, "why_no_nvidia", lambda: "libraries have different versions: reboot")
+        monkeypatch.setattr(nvml, "why_no_nvidia", lambda: "libraries have different versions: reboot")
         with pytest.raises(DeviceError) as refused:
             environment.resolve_device("cuda")
         assert "too old (found version 11040).; driver: libraries have different versions: reboot)" in str(

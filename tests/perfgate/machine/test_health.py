@@ -1,19 +1,17 @@
-"""Health: what is read of the machine and its accelerators, and what readings say about numbers measured between."""
+"""Health: what is read of the machine, and what readings say about numbers measured between them."""
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
 import pynvml
 import pytest
-import torch
 from perfgate.machine import health
-from perfgate.machine.health import DeviceHealth, DeviceLostError, Health, Process, UnreadError
+from perfgate.machine.device_health import DeviceHealth, Process, UnreadError
+from perfgate.machine.health import Health
+from perfgate.machine.nvml import NEEDS_NVML
 
 from tests.support.fake_nvml import FakeNvml, process
 
@@ -21,19 +19,6 @@ FINE = DeviceHealth(sm_clock_hz=1_755_000_000, throttled_s={"power cap": 1.0}, e
 HOT = replace(FINE, throttle_reasons=("heat, by the driver",))
 STRANGER = Process(77, "train.py", 2**30)
 IDLE = Health(load_1min=0.2, available_memory_bytes=2**30, cpu_frequency_hz=None)
-
-
-@pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNvml]:
-    """A machine with one NVIDIA card, ``cuda:0``, on which this process holds no memory yet."""
-    fake = FakeNvml()
-    properties = SimpleNamespace(uuid="6c5f0a2e-0000-0000-0000-000000000000")
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setattr(torch.accelerator, "memory_allocated", lambda device: 0)
-    yield fake
-    health._library.cache_clear()
-    health._handle.cache_clear()
 
 
 class TestMachine:
@@ -54,134 +39,40 @@ class TestMachine:
         monkeypatch.setattr(psutil, "cpu_freq", hidden)
         assert health.read().cpu_frequency_hz is None
 
-    def test_a_cpu_asks_no_nvml(self, nvml: FakeNvml) -> None:
+    def test_a_cpu_asks_no_nvml(self, card: FakeNvml) -> None:
         health.read("cpu")
-        assert not nvml.asked
+        assert not card.asked
 
 
-class TestDevice:
-    def test_units(self, nvml: FakeNvml) -> None:
-        nvml.violations_ns = {pynvml.NVML_PERF_POLICY_THERMAL: 2_500_000_000}
-        assert health.read_device("cuda:0") == DeviceHealth(
-            sm_clock_hz=1_755_000_000,
-            sm_clock_max_hz=1_980_000_000,
-            memory_clock_hz=2_619_000_000,
-            temperature_c=60,
-            power_w=310.5,
-            power_limit_w=700.0,
-            throttled_s={"power cap": 0.0, "heat": 2.5, "board limit": 0.0, "voltage limit": 0.0},
-            ecc=True,
-            ecc_errors=0,
-            persistence=False,
-        )
-
-    def test_is_found_by_its_uuid(self, nvml: FakeNvml) -> None:
-        health.read_device("cuda:0")
-        assert health._handle("cuda:0") == "GPU-6c5f0a2e-0000-0000-0000-000000000000"
+class TestDevices:
+    def test_a_reading_by_torchs_name(self, card: FakeNvml) -> None:
+        now = health.read("cpu", "cuda:0")
+        assert now.devices == {"cuda:0": health.read_device("cuda:0")}
+        assert now.unread == {}
 
     @pytest.mark.parametrize(
-        ("names", "reasons"),
+        ("function", "error", "said"),
         [
-            (["SwPowerCap", "HwThermalSlowdown"], ("power cap", "heat, by the hardware")),
-            (["GpuIdle", "ApplicationsClocksSetting", "DisplayClockSetting"], ()),  # no accident
+            ("nvmlDeviceGetTemperature", pynvml.NVMLError_GpuIsLost, "the driver has lost the device"),
+            ("nvmlInit", pynvml.NVMLError_DriverNotLoaded, "NVML does not start: Driver Not Loaded"),
         ],
     )
-    def test_throttle_reasons(self, nvml: FakeNvml, names: list[str], reasons: tuple[str, ...]) -> None:
-        nvml.reasons = sum(getattr(pynvml, f"nvmlClocksEventReason{name}") for name in names)
-        assert health.read_device("cuda:0").throttle_reasons == reasons
+    def test_why_there_is_no_reading(self, card: FakeNvml, function: str, error: type[Exception], said: str) -> None:
+        card.errors[function] = error()
+        now = health.read("cuda:0")
+        assert said in now.unread["cuda:0"]
+        assert now.devices == {}
 
-    def test_an_old_driver_knows_the_reasons_by_their_old_name(self, nvml: FakeNvml) -> None:
-        nvml.errors["nvmlDeviceGetCurrentClocksEventReasons"] = pynvml.NVMLError_FunctionNotFound()
-        nvml.reasons = pynvml.nvmlClocksEventReasonSwPowerCap
-        assert health.read_device("cuda:0").throttle_reasons == ("power cap",)
+    def test_another_kind_of_accelerator(self, card: FakeNvml) -> None:
+        with pytest.raises(UnreadError, match="no way to read the health of xpu devices"):
+            health.read_device("xpu:0")
+        assert not card.asked
 
-    def test_what_a_card_does_not_tell_is_none(self, nvml: FakeNvml) -> None:
-        names = ("TotalEccErrors", "EccMode", "ViolationStatus", "PowerUsage", "ComputeRunningProcesses")
-        nvml.errors = {f"nvmlDeviceGet{name}": pynvml.NVMLError_NotSupported() for name in names}
-        now = health.read_device("cuda:0")
-        assert (now.ecc, now.ecc_errors, now.power_w, now.throttled_s, now.strangers) == (None, None, None, {}, ())
-        assert now.temperature_c == 60
-
-    @pytest.mark.parametrize("error", [pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired])
-    def test_a_lost_card_is_no_silent_none(self, nvml: FakeNvml, error: type[Exception]) -> None:
-        nvml.errors["nvmlDeviceGetTemperature"] = error()
-        with pytest.raises(DeviceLostError, match=r"the driver has lost the device .*dmesg"):
-            health.read_device("cuda:0")
-        assert "the driver has lost the device" in health.read("cuda:0").unread["cuda:0"]
-
-    def test_json(self, nvml: FakeNvml) -> None:
-        nvml.processes = [process(1)]
+    def test_json(self, card: FakeNvml) -> None:
+        card.processes = [process(1)]
         written = json.loads(json.dumps(health.read("cuda:0").to_json(), allow_nan=False))
         assert written["devices"]["cuda:0"]["strangers"][0]["pid"] == 1
         assert "unread" not in written
-
-
-class TestUnread:
-    def test_without_nvidia_ml_py(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "pynvml", None)
-        with pytest.raises(UnreadError, match="pip install nvidia-ml-py"):
-            health.read_device("cuda:0")
-        assert health.why_no_nvidia() == health.NEEDS_NVML
-
-    @pytest.mark.parametrize(
-        ("error", "said"),
-        [
-            (pynvml.NVMLError_LibRmVersionMismatch, "different versions, as after an update: reboot"),
-            (pynvml.NVMLError_DriverNotLoaded, "NVML does not start: Driver Not Loaded; `nvidia-smi` shows more"),
-        ],
-    )
-    def test_a_driver_that_does_not_start(self, nvml: FakeNvml, error: type[Exception], said: str) -> None:
-        nvml.errors["nvmlInit"] = error()
-        assert said in str(health.why_no_nvidia())
-        assert said in health.read("cuda:0").unread["cuda:0"]
-
-    def test_a_driver_that_starts(self, nvml: FakeNvml) -> None:
-        assert health.why_no_nvidia() is None
-
-    def test_a_device_that_nvml_does_not_know(self, nvml: FakeNvml) -> None:
-        nvml.errors["nvmlDeviceGetHandleByUUID"] = pynvml.NVMLError_NotFound()
-        with pytest.raises(UnreadError, match="NVML does not know cuda:0"):
-            health.read_device("cuda:0")
-
-    def test_another_kind_of_accelerator(self, nvml: FakeNvml) -> None:
-        with pytest.raises(UnreadError, match="no way to read the health of xpu devices"):
-            health.read_device("xpu:0")
-        assert not nvml.asked
-
-
-class TestStrangers:
-    def test_this_process_and_its_children_are_none(self, nvml: FakeNvml) -> None:
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-            nvml.processes = [process(os.getpid()), process(child.pid)]
-            assert health.read_device("cuda:0").strangers == ()
-            child.communicate(b"\n")
-
-    def test_whoever_shares_the_controller_is_none(self, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-        nvml.processes = [process(os.getpid()), process(os.getppid())]
-        assert [one.pid for one in health.read_device("cuda:0").strangers] == [os.getppid()]
-        monkeypatch.setenv(health.FAMILY, str(os.getppid()))
-        assert health.read_device("cuda:0").strangers == ()
-
-    def test_a_process_that_one_starts_is_told_the_eldest(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv(health.FAMILY, raising=False)
-        assert health.for_children() == {health.FAMILY: str(os.getpid())}
-        monkeypatch.setenv(health.FAMILY, "1234")
-        assert health.for_children() == {health.FAMILY: "1234"}
-
-    def test_a_stranger_has_a_name_and_its_bytes(self, nvml: FakeNvml) -> None:
-        nvml.processes = [process(os.getpid()), process(os.getppid(), 3 * 2**20)]
-        (stranger,) = health.read_device("cuda:0").strangers
-        assert stranger == Process(os.getppid(), psutil.Process(os.getppid()).name(), 3 * 2**20)
-        assert str(stranger).endswith(", 3 MiB)")
-
-    @pytest.mark.parametrize(("holds", "listed", "strangers"), [(100, 1, 0), (100, 2, 2), (0, 1, 1)])
-    def test_a_container_in_which_nobody_is_known(
-        self, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, holds: int, listed: int, strangers: int
-    ) -> None:
-        """One unknown process while this one holds memory is this one; of two it cannot be told."""
-        monkeypatch.setattr(torch.accelerator, "memory_allocated", lambda device: holds)
-        nvml.processes = [process(2**22 + n) for n in range(listed)]  # beyond any process number of Linux
-        assert len(health.read_device("cuda:0").strangers) == strangers
 
 
 class TestDoubts:
@@ -221,7 +112,7 @@ class TestNotIdle:
             ({"load_1min": 0.51}, "load 0.51, at most 0.5 allowed"),
             ({"devices": {"cuda:0": HOT}}, "cuda:0: the device was throttled"),
             ({"devices": {"cuda:1": replace(FINE, strangers=(STRANGER,))}}, "cuda:1: other processes used the device"),
-            ({"unread": {"cuda:0": health.NEEDS_NVML}}, "cannot be seen: nvidia-ml-py is not installed"),
+            ({"unread": {"cuda:0": NEEDS_NVML}}, "cannot be seen: nvidia-ml-py is not installed"),
         ],
     )
     def test_each_reason(self, change: dict[str, object], said: str) -> None:
@@ -230,15 +121,6 @@ class TestNotIdle:
 
     def test_a_system_without_a_load(self) -> None:
         assert health.not_idle(replace(IDLE, load_1min=None)) == []
-
-
-@pytest.mark.contract("device-health")
-def test_the_installed_nvidia_ml_py_has_every_name() -> None:
-    """The functions' arguments are held to the real signatures at every call of the fake."""
-    for name in (*health.THROTTLING, *health.THROTTLED):
-        assert isinstance(getattr(pynvml, name), int)
-    assert {field[0] for field in pynvml.c_nvmlViolationTime_t._fields_} == {"referenceTime", "violationTime"}
-    assert {"pid", "usedGpuMemory"} <= {field[0] for field in pynvml.c_nvmlProcessInfo_v3_t._fields_}
 
 
 class TestStored:
@@ -258,7 +140,7 @@ class TestStored:
         assert health.doubts_about_stored(readings[0], readings[1], 2) == expected
 
     def test_a_device_that_is_slowed_down(self) -> None:
-        slowed = health.DeviceHealth(throttle_reasons=("power cap",))
+        slowed = DeviceHealth(throttle_reasons=("power cap",))
         now = health.Health(0.0, 2**30, None, devices={"cuda:0": slowed})
         assert health.unfit(now) == ["cuda:0: the device was throttled (power cap)"]
         assert health.doubts_about_stored(health.Health(0.0, 2**30, None), now, 2) == health.unfit(now)

@@ -14,7 +14,7 @@ from perfgate.compare.case_verdict import Estimated, NotJudged, Tolerances, judg
 from perfgate.lockstep import pair
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.comparison import Comparison
-from perfgate.machine.health import DeviceHealth, DeviceLostError, Process
+from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Process
 from perfgate.measure.measurement import Instruments, MeasurePolicy
 from perfgate.measure.memory import AllocatorMeter
 from perfgate.measure.throttle_guard import Watch

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, count, repeat
 
 import pytest
-from perfgate.machine.health import DeviceHealth, DeviceLostError, Process, UnreadError
+from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Process, UnreadError
 from perfgate.measure.rounds import Rounds
 from perfgate.measure.throttle_guard import COOL_S, REST_S, SESSION_WAIT_S, WAIT_S, Watch
 from perfgate.measure.timers import WallTimer

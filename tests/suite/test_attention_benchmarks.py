@@ -298,22 +298,3 @@ def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
     for name, reason in skipped.items():
         assert reason == attention.backend(name).unavailable("cpu", dtype="fp32", head_dim=64)
         assert f"{name}: not measured: " in summary
-
-
-def test_record_says_with_which_blocks_the_call_ran() -> None:
-    """Those of the checked call and of later ones, not those of calls before the case."""
-    import importlib
-
-    suite = importlib.import_module("test_attention")
-    told = [{"bf16, decoding": "of another case"}, {"bf16, decoding": "16x32"}, {}]
-    backend = replace(attention.backend("fa2"), choices=lambda: told.pop(0))
-    case = suite.DecodeCase(
-        attention="fa2", dtype="fp32", batch_size=1, seqlen_k=20, num_heads=2, num_kv_heads=1, head_dim=16
-    )
-    record = SimpleNamespace(provenance={})
-    measure: Any = SimpleNamespace(record=record, bounded=lambda *given: None)
-    call, check = suite.checked(backend, case, References(), "cpu", measure)
-    assert "kernel_choices" not in record.provenance
-    for _ in range(2):  # before and after timing
-        check(call())
-        assert record.provenance["kernel_choices"] == {"bf16, decoding": "16x32"}

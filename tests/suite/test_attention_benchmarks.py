@@ -6,31 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import pytest
-import torch
 from perfgate import slug
-from torch import Tensor
 
 from fixtures import attention
-from fixtures.attention import Backend, problems
-from fixtures.attention.problems import AttentionWrongError, References, Shape, make_inputs, prepared_call
-from fixtures.peaks import PEAKS, peak_of
-from fixtures.reference import attention_reference, relative_error
 from tests.support.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SMALL = Shape(batch_size=2, num_heads=4, num_kv_heads=2, seqlen_q=300, seqlen_k=300, head_dim=16, causal=True)
-HERE = [
-    pytest.param(b.name, marks=pytest.mark.slow) if b.name == "flex" else b.name  # it compiles for half a minute
-    for b in attention.backends().values()
-    if b.prepare is not None and b.unavailable("cpu") is None
-]
 
 
 def collect(*arguments: str) -> list[str]:
@@ -57,133 +41,6 @@ def test_selection_narrows_and_never_renames() -> None:
     assert collect("--attention", "fa2") == [one for one in default if "[fa2-fp32" in one and "vs" not in one]
     assert collect("--quantization", "nf4") == []
     assert collect("--quantization", "fp32") == default
-
-
-class TestOneCall:
-    @pytest.mark.parametrize("name", HERE)
-    @pytest.mark.parametrize(
-        "shape",
-        [
-            SMALL,
-            replace(SMALL, causal=False),
-            replace(SMALL, seqlen_q=1),
-            replace(SMALL, seqlen_q=37),
-            replace(SMALL, num_kv_heads=4, head_dim=64),
-            replace(SMALL, num_kv_heads=1, seqlen_q=1, seqlen_k=1),
-        ],
-        ids=["causal", "full", "decode", "chunk", "mha", "single"],
-    )
-    def test_is_float64s_within_rounding(self, name: str, shape: Shape) -> None:
-        inputs = make_inputs(shape, "fp32", "cpu")
-        found = prepared_call(attention.backend(name), inputs)()
-        problems.require_close(found, inputs.reference(), "fp32", name)
-
-    @pytest.mark.parametrize("name", HERE)
-    def test_invariants_hold(self, name: str) -> None:
-        problems.require_invariants(attention.backend(name), make_inputs(SMALL, "fp32", "cpu"))
-
-
-def faulty(change: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]], **replaced: Any) -> Backend:
-    """fa2 as it would be if it saw changed inputs."""
-    original = attention.backend("fa2")
-    assert original.prepare is not None
-    prepare = original.prepare
-
-    def prepared(query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool) -> Callable[[], Tensor]:
-        query, key, value = change(query, key, value)
-        return prepare(query, key, value, scale=scale, causal=replaced.get("causal", causal))
-
-    return replace(original, prepare=prepared)
-
-
-FAULTS = {
-    "two chunks": faulty(lambda q, k, v: (q, k, v) if q.shape[2] == k.shape[2] else (q, k.flip(2), v.flip(2))),
-    "batch and heads": faulty(lambda q, k, v: (q, k, v) if k.shape[2] != 300 else (q, k[:1].expand_as(k), v)),
-    "mask lost": faulty(lambda q, k, v: (q, k, v), causal=False),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_invariant_is_seen(fault: str) -> None:
-    with pytest.raises(AttentionWrongError, match=r"relative error .* is above fp32's"):
-        problems.require_invariants(FAULTS[fault], make_inputs(SMALL, "fp32", "cpu"))
-
-
-def test_fa1_unlike_fa2_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = replace(faulty(lambda q, k, v: (q, k, v + 1.0)), name="fa2")
-    monkeypatch.setitem(attention._BACKENDS, "fa2", twin)
-    with pytest.raises(AttentionWrongError, match="fa1 against fa2: relative error"):
-        problems.require_invariants(attention.backend("fa1"), make_inputs(SMALL, "fp32", "cpu"))
-
-
-class TestRequireClose:
-    right = make_inputs(SMALL, "fp32", "cpu").reference()
-
-    def test_tells_the_error(self) -> None:
-        assert 0 < problems.require_close(self.right.float(), self.right, "fp32", "x") < 2**-23
-
-    @pytest.mark.parametrize(
-        ("wrong", "message"),
-        [
-            (right.float() * (1 + 1e-5), "relative error 1e-05 is above fp32's 1.91e-06"),
-            (right.float()[:, :1], r"got \(2, 1, 300, 16\) in torch.float32, expected \(2, 4, 300, 16\) in fp32"),
-            (right.half(), "in torch.float16, expected"),
-            (torch.where(right > 2, float("nan"), right).float(), "relative error inf is above"),
-        ],
-        ids=["off", "shape", "dtype", "nan"],
-    )
-    def test_refuses(self, wrong: Tensor, message: str) -> None:
-        with pytest.raises(AttentionWrongError, match="x: .*" + message):
-            problems.require_close(wrong, self.right, "fp32", "x")
-
-
-def test_reference_in_blocks_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = make_inputs(SMALL, "fp32", "cpu")
-    mask = torch.arange(300)[None] >= torch.tensor([[0], [299]])
-    at_once = attention_reference(inputs.query, inputs.key, inputs.value, scale=0.25, causal=True, key_mask=mask)
-    monkeypatch.setattr("fixtures.reference._SCORES_BYTES", 8 * 2 * 4 * 300 * 7)  # seven rows at a time
-    in_blocks = attention_reference(inputs.query, inputs.key, inputs.value, scale=0.25, causal=True, key_mask=mask)
-    for one, other in zip(at_once, in_blocks, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-def test_relative_error_by_hand() -> None:
-    assert relative_error(torch.tensor([3.0, 4.5]), torch.tensor([3.0, 4.0])) == pytest.approx(0.1)
-    assert relative_error(torch.tensor([float("inf"), 1.0]), torch.tensor([1.0, 1.0])) == float("inf")
-
-
-def test_work_by_hand() -> None:
-    """Two products of 2 operations a multiply-add; causal prefill counts half, a single query sees everything."""
-    shape = Shape(1, 4, 2, 8, 8, 16, causal=False)
-    assert shape.flops == 2 * 2 * 4 * 8 * 8 * 16
-    assert replace(shape, causal=True).flops * 2 == shape.flops
-    assert replace(shape, causal=True, seqlen_q=1).flops == 2 * 2 * 4 * 8 * 16
-    assert shape.bytes(4) == 4 * (2 * 4 * 8 * 16 + 2 * 2 * 8 * 16)
-
-
-def test_references_keep_the_last_problem_and_eagers_peaks() -> None:
-    references = References()
-    first = references.get(SMALL, "fp32", "cpu")
-    assert references.get(SMALL, "fp32", "cpu") is first
-    assert references.get(replace(SMALL, causal=False), "fp32", "cpu") is not first
-    peaks = iter((100, 200))
-    assert references.eager_peak(SMALL, lambda: next(peaks)) == 100
-    assert references.eager_peak(SMALL, lambda: next(peaks)) == 100
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("NVIDIA H200", "H200"),
-        ("NVIDIA H100 80GB HBM3", "H100 80GB HBM3"),
-        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
-        ("NVIDIA L4", "L4"),
-        ("NVIDIA L40S", None),
-        ("AMD EPYC", None),
-    ],
-)
-def test_peaks_are_found_by_the_drivers_name(name: str, found: str | None) -> None:
-    assert peak_of(name) is (None if found is None else dict(PEAKS)[found])
 
 
 PLANTED = """
@@ -298,22 +155,3 @@ def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
     for name, reason in skipped.items():
         assert reason == attention.backend(name).unavailable("cpu", dtype="fp32", head_dim=64)
         assert f"{name}: not measured: " in summary
-
-
-def test_record_says_with_which_blocks_the_call_ran() -> None:
-    """Those of the checked call and of later ones, not those of calls before the case."""
-    import importlib
-
-    suite = importlib.import_module("test_attention")
-    told = [{"bf16, decoding": "of another case"}, {"bf16, decoding": "16x32"}, {}]
-    backend = replace(attention.backend("fa2"), choices=lambda: told.pop(0))
-    case = suite.DecodeCase(
-        attention="fa2", dtype="fp32", batch_size=1, seqlen_k=20, num_heads=2, num_kv_heads=1, head_dim=16
-    )
-    record = SimpleNamespace(provenance={})
-    measure: Any = SimpleNamespace(record=record, bounded=lambda *given: None)
-    call, check = suite.checked(backend, case, References(), "cpu", measure)
-    assert "kernel_choices" not in record.provenance
-    for _ in range(2):  # before and after timing
-        check(call())
-        assert record.provenance["kernel_choices"] == {"bf16, decoding": "16x32"}

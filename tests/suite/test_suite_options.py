@@ -6,7 +6,6 @@ Collecting takes a second and loads no torch, which is itself one of the tests.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import re
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from perfgate.plugin.session import CONTEXT
 
 from fixtures import attention, options, quantization
+from fixtures.case_tables import generation
 from fixtures.options import SETTINGS, SuiteSettings
 from tests.support.subprocesses import finding
 
@@ -110,17 +110,10 @@ Ids = Callable[..., list[str]]
 @pytest.fixture
 def ids(parse: Parse) -> Ids:
     """List the ids that option values select from a table of the benchmark, in this process."""
-    spec = importlib.util.spec_from_file_location("benchmark_of_generation", REPOSITORY / "perf/test_generation.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
 
     def select(table: str, device: str = "cpu", quick: bool = False, **values: object) -> list[str]:
         config = SimpleNamespace(stash={SETTINGS: parse(**values), CONTEXT: SimpleNamespace(device=device)})
-        rows = getattr(module, table)(config)
+        rows = getattr(generation, table)(config)
         return [row.case.id for row in rows if row.selected and (row.quick or not quick)]
 
     return select

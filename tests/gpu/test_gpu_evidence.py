@@ -127,6 +127,28 @@ def test_prompts_may_be_given(ran: Ran, tmp_path: Path) -> None:
         gpu_evidence.write_prompts(tmp_path / "none", tmp_path / "written", 1)
 
 
+def option(step: runner.Step, name: str) -> str:
+    """What a step's command gives to an option."""
+    return step.command[step.command.index(name) + 1]
+
+
+def test_a_generations_size_and_a_cases_budget_reach_every_step_that_generates(ran: Ran, tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"text": "one"}\n')
+    size = ["--prompts", str(own), "--new-tokens", "5", "--measure-budget", "0.7"]
+    gpu_evidence.main(["--keep", str(tmp_path / "keep"), *size])
+    written = tmp_path / "keep" / stages.PROMPTS
+    assert written.read_text() == own.read_text()
+    steps = [step for one in ran.stages[:3] for step in one[3]]
+    generating = [step for step in steps if step.name.startswith(("experiment", "harness"))]
+    assert [step.name for step in generating] == ["experiment default", "experiment shapes", "harness"]
+    for step in generating:
+        assert (option(step, "--prompts"), option(step, "--new-tokens")) == (str(written), "5")
+    measuring = [step for step in steps if "--report-dir" in step.command]
+    assert len(measuring) == 7
+    assert {option(step, "--measure-budget") for step in measuring} == {"0.7"}
+
+
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
 def test_tests_only_fails_where_nothing_ran(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passed: bool, code: int

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -289,9 +290,9 @@ def test_answers_are_longer_on_an_accelerator(parse: Parse, pytestconfig: pytest
 
     here = pytestconfig.stash[CONTEXT]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(here, "device", "cpu")
+        patch.setitem(pytestconfig.stash, CONTEXT, replace(here, device="cpu"))
         assert parse(export_scoring=str(tmp_path / "a.csv")) == ScoringSettings(tmp_path / "a.csv", 64)
-        patch.setattr(here, "device", "cuda:1")
+        patch.setitem(pytestconfig.stash, CONTEXT, replace(here, device="cuda:1"))
         assert parse().new_tokens == 256
         assert parse(scoring_tokens=9).new_tokens == 9
     assert parse(export_scoring=None, scoring_tokens=None) == NO_SCORING or here.device != "cpu"

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from perfgate import Row
 from perfgate.plugin.session import CONTEXT
 
 from fixtures import attention, options, quantization
@@ -104,17 +105,27 @@ def parse(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Parse
     return parse
 
 
+Rows = Callable[..., list[Row]]
 Ids = Callable[..., list[str]]
 
 
 @pytest.fixture
-def ids(parse: Parse) -> Ids:
-    """List the ids that option values select from a table of the benchmark, in this process."""
+def selected(parse: Parse) -> Rows:
+    """List the rows that option values select from a table of the benchmark, in this process."""
+
+    def select(table: str, device: str = "cpu", **values: object) -> list[Row]:
+        config = SimpleNamespace(stash={SETTINGS: parse(**values), CONTEXT: SimpleNamespace(device=device)})
+        return [row for row in getattr(generation, table)(config) if row.selected]
+
+    return select
+
+
+@pytest.fixture
+def ids(selected: Rows) -> Ids:
+    """List the ids of these rows, or of those among them that are quick."""
 
     def select(table: str, device: str = "cpu", quick: bool = False, **values: object) -> list[str]:
-        config = SimpleNamespace(stash={SETTINGS: parse(**values), CONTEXT: SimpleNamespace(device=device)})
-        rows = getattr(generation, table)(config)
-        return [row.case.id for row in rows if row.selected and (row.quick or not quick)]
+        return [row.case.id for row in selected(table, device, **values) if row.quick or not quick]
 
     return select
 
@@ -176,6 +187,24 @@ def test_an_accelerator_has_rows_of_its_own(ids: Ids) -> None:
     assert "bf16-fa1-flash-attn-2-n32-cuda" in rows  # without the index: another card of the machine is the same case
     assert all(one.endswith("-n32-cuda") for one in rows)
     assert ids("long_rows", device="cuda:0")[0] == "bf16-eager-p1000-n4-cuda"
+
+
+@pytest.mark.parametrize(
+    ("device", "scheme", "batch_size", "runs"),
+    [
+        ("cuda:0", "bf16", 1, True),
+        ("cuda:0", "bf16", 4, False),  # a batch of several prompts is padded
+        ("cuda:0", "fp32", 1, False),
+        ("cpu", "bf16", 4, True),
+        ("cpu", "fp32", 1, True),
+    ],
+)
+def test_a_row_that_flash_cannot_compute_on_cuda_is_unavailable(
+    selected: Rows, device: str, scheme: str, batch_size: int, runs: bool
+) -> None:
+    """There torch's flash kernel takes no mask and no 32 bit, and a row that ran all the same would crash."""
+    (row,) = selected("generation_rows", device, quantization=scheme, attention="sdpa-flash", batch_size=batch_size)
+    assert (row.unavailable is None) is runs
 
 
 def test_help_names_every_choice() -> None:

@@ -18,6 +18,15 @@ ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
 VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
 """The widest first."""
 CPU_BUILD_MARK = "+cpu"
+MATMUL_SETTINGS = (
+    "fp32_precision",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)
+"""How exactly matrices are multiplied on CUDA devices, each a choice between speed and precision.
+
+Source: torch 2.11 and 2.13, torch/backends/cuda/__init__.py, cuBLASModule."""
 
 
 class DeviceError(ValueError):
@@ -169,3 +178,15 @@ def driver(device: str) -> str | None:
     if not device.startswith("cuda") or not version.is_file():
         return None
     return version.read_text().strip()
+
+
+def matmul_settings(device: str) -> dict[str, Any]:
+    """What torch is told about the precision of matrix products on ``device``, by torch's own names; empty for a kind
+    of device that these settings do not concern. A program, a library and an image's environment can each change them,
+    and with them a product's speed."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    return {name: getattr(matmul, name) for name in MATMUL_SETTINGS if hasattr(matmul, name)}  # older ones have fewer

@@ -17,6 +17,7 @@ from statistics import fmean, median
 from typing import Any
 
 from perfgate.compare.intervals import median_interval
+from perfgate.machine import environment
 from perfgate.machine.accelerator import Accelerator
 from perfgate.measure import fault_injection, memory, op_counts, timers
 from perfgate.measure.clocks import Clock
@@ -185,6 +186,8 @@ class Measure:
         self._other_timer = timers.choose(accelerator, self.instruments.clock, timing)
         if accelerator is not None:
             accelerator.find_devices()
+            if settings := environment.matmul_settings(accelerator.device):
+                self.record.provenance["matmul_settings"] = settings
         if not self._replay.disabled:
             self.instruments.watch.start(self._budget_s)
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -168,3 +169,31 @@ class TestMachine:
 
 def test_a_cpu_has_no_driver() -> None:
     assert environment.driver("cpu") is None
+
+
+@pytest.fixture
+def matmul() -> Iterator[Any]:
+    """torch's own settings of matrix products, put back afterwards."""
+    settings = torch.backends.cuda.matmul
+    before = settings.allow_tf32, settings.allow_bf16_reduced_precision_reduction
+    yield settings
+    settings.allow_tf32, settings.allow_bf16_reduced_precision_reduction = before
+
+
+class TestMatmulSettings:
+    @pytest.mark.parametrize(("reduced", "precision"), [(True, "tf32"), (False, "ieee")])
+    def test_are_what_torch_was_told(self, matmul: Any, reduced: bool, precision: str) -> None:
+        matmul.allow_tf32 = matmul.allow_bf16_reduced_precision_reduction = reduced
+        found = environment.matmul_settings("cuda:1")
+        assert (found["fp32_precision"], found["allow_bf16_reduced_precision_reduction"]) == (precision, reduced)
+
+    @pytest.mark.parametrize("device", ["cpu", "xpu:0"])
+    def test_do_not_concern_other_devices(self, device: str) -> None:
+        assert environment.matmul_settings(device) == {}
+
+    def test_the_installed_torch_has_every_one(self) -> None:
+        assert environment.matmul_settings("cuda:0").keys() == {*environment.MATMUL_SETTINGS}
+
+    def test_what_an_older_torch_lacks_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_fp16_accumulation=True))
+        assert environment.matmul_settings("cuda:0") == {"allow_fp16_accumulation": True}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch  # noqa: F401  # loaded so that work is counted, whichever tests ran before these
+import torch
 from perfgate import Measure, Record
 from perfgate.compare.case_verdict import Estimated, NotJudged, Tolerances, judge
 from perfgate.lockstep import pair
@@ -36,8 +37,14 @@ LAUNCH_S, KERNEL_S = 1e-4, 2e-3
 class Bench:
     """One case on a device: a kernel of 2 ms that takes the host 0.1 ms to queue and needs 5 MiB."""
 
-    def __init__(self, readings: Iterator[DeviceHealth] | None = None, channel: Any = None, **settings: Any) -> None:
-        self.device = FakeAccelerator()
+    def __init__(
+        self,
+        readings: Iterator[DeviceHealth] | None = None,
+        channel: Any = None,
+        device: str = "fake:0",
+        **settings: Any,
+    ) -> None:
+        self.device = FakeAccelerator(device)
         self._readings = readings or repeat(FINE)
         self.kernel = Kernel(self.device, KERNEL_S, cold_seconds=1e-3, launch_s=LAUNCH_S)
         self.record = Record("sums", 1, {}, "sums/loop")
@@ -99,6 +106,16 @@ class TestRecord:
         bench.measure(bench.fn, samples=lambda result: took.append(bench.measure.time(other)[1]) or {})
         assert took == pytest.approx([5e-3] * len(took))
 
+    @pytest.mark.parametrize("device", ["cuda:0", "fake:0"])
+    def test_how_exactly_matrices_are_multiplied(self, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+        """As it is when the case is measured, and only on a device that torch's settings concern."""
+        told = {"fp32_precision": "tf32", "allow_bf16_reduced_precision_reduction": False}
+        bench = Bench(device=device)
+        monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(**told))
+        bench.measure(bench.fn)
+        assert bench.record.provenance.get("matmul_settings") == (told if device == "cuda:0" else None)
+        assert Record.from_json(bench.record.to_json()) == bench.record
+
     def test_health_before_and_after_and_no_doubts(self) -> None:
         bench = Bench()
         bench.measure(bench.fn)
@@ -130,6 +147,11 @@ class TestDoubts:
             verdict = judge(before.record, bench.record, time, Tolerances(), same_versions=True)
             assert verdict.status == "INCONCLUSIVE"
             assert f"now: {said}" in verdict.reason
+
+    def test_a_case_waits_no_longer_than_it_is_measured(self) -> None:
+        bench = Bench(repeat(HOT))
+        bench.measure(bench.fn, budget_s=2.0)
+        assert bench.record.provenance["device_health"]["waited_s"] == 2.0
 
     def test_more_memory_is_a_regression_all_the_same(self) -> None:
         bench, before = Bench(repeat(HOT)), Bench()
@@ -208,6 +230,10 @@ class TestWorker:
         assert len(times) == 1
         assert bench.watch.discarded == 1
         assert bench.record.doubts == []
+
+    def test_a_case_waits_no_longer_than_it_is_measured(self) -> None:
+        bench, _ = self.run(lambda bench: bench.fn, BLOCK, readings=repeat(HOT), budget_s=2.0)
+        assert bench.record.provenance["device_health"]["waited_s"] == 2.0
 
     def test_doubts_go_with_the_record_that_leaves(self) -> None:
         bench, _ = self.run(lambda bench: bench.fn, BLOCK, readings=repeat(SHARED))

@@ -213,19 +213,18 @@ class Gate:
             return
         config, run = self.config, self.run
         self._waiting.clear()
-        settings, arguments = run.settings, child_args.arguments(config)
+        settings, display = run.settings, Lines(config, "judge")
         judge_all = Judge(
             policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
             now=self.now,
-            arguments=tuple(arguments),
-            worker_arguments=tuple(child_args.worker_arguments(arguments)),
+            arguments=child_args.arguments(config, display.say),
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=run.device,
             health_before=run.health_before,
             budget_s=config.getoption(destination("judge-budget")),
             clock=run.controller_clock,
-            display=Lines(config, "judge"),
+            display=display,
         )
         try:
             found: Mapping[str, Verdict] = judge_all.verdicts([one.suspect for one in self.withheld])

@@ -36,7 +36,7 @@ class Takeover:
         """Measure the cases called ``keys``: a process stops when it loses the device too, and another one goes on."""
         gc.collect()
         lines = Lines(self.config, "perfgate")
-        arguments = child_args.arguments(self.config)
+        arguments = child_args.arguments(self.config, lines.say)
         left = list(keys)
         while left:
             lines.say(f"{why}; {len(left)} cases go on in a fresh process")

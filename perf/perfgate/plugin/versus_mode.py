@@ -74,7 +74,7 @@ class Versus:
     ) -> None:
         clock = run.controller_clock
         plan = Plan(
-            arguments=tuple(child_args.worker_arguments(child_args.arguments(self._config))),
+            arguments=child_args.arguments(self._config, self._display.say),
             budget_s=self._budget_s,
             tolerances_of=run.settings.tolerances_of,
             alpha=run.settings.tolerances.alpha,

@@ -98,6 +98,21 @@ def test_under_xdist_nothing_is_measured(environment: Environment) -> None:
     assert not (environment.folder / "none").exists()
 
 
+@pytest.mark.parametrize("asked", ["--perfgate-versus=HEAD", "--perfgate-refresh-baseline", "--benchmark-compare"])
+def test_under_xdist_what_needs_times_is_refused(environment: Environment, asked: str) -> None:
+    if "pytest-xdist" in environment.missing:
+        pytest.skip("pytest-xdist cannot be installed")
+    settings = environment.folder / "pyproject.toml"
+    settings.write_text("[tool.perfgate]\n", encoding="utf-8")
+    try:
+        done = environment.pytest("-n", "2", asked)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+        assert f"{asked.partition('=')[0]} needs times" in done.stderr
+        assert "needs times" not in environment.pytest("-n", "0", asked).stderr
+    finally:
+        settings.unlink()
+
+
 def test_codspeed_instruments_its_own_benchmarks(environment: Environment) -> None:
     if "pytest-codspeed" in environment.missing:
         pytest.skip("pytest-codspeed cannot be installed")

@@ -72,14 +72,13 @@ def packages_of(record: Record) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process,
-    ``worker_arguments`` in a worker; ``folder`` is where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C
-    leaves what was decided; times in seconds."""
+    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process;
+    ``folder`` is where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C leaves what was decided; times in
+    seconds."""
 
     policy: JudgePolicy
     now: Fingerprint
     arguments: tuple[str, ...]
-    worker_arguments: tuple[str, ...]
     folder: Path
     root: Path
     device: str
@@ -156,7 +155,7 @@ class Judge:
                     f"{duration(budget_s)} at most"
                 )
                 plan = Plan(
-                    arguments=self.worker_arguments,
+                    arguments=self.arguments,
                     budget_s=budget_s,
                     tolerances_of=self.policy.tolerances_of,
                     alpha=alpha,

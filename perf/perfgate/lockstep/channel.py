@@ -11,9 +11,6 @@ PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
 CORE = "PERFGATE_WORKER_CORE"
 """Environment variable: the core on which calls are timed."""
-ADDOPTS = "PYTEST_ADDOPTS"
-"""pytest's own environment variable with more arguments. Empty in every process that a controller starts: what of it is
-not the controller's alone is among the process's arguments."""
 
 
 class Channel:

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perfgate.lockstep.channel import ADDOPTS
-from perfgate.machine.process_tree import for_children
-from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
+from perfgate.lockstep import child_process
 from perfgate.records.record import OWN, Record
 from perfgate.records.validate import RecordError
 
@@ -61,15 +59,12 @@ def fresh(
     """
     with tempfile.TemporaryDirectory(prefix="perfgate-process-") as temporary:
         out = Path(temporary)
-        command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-json={out / 'benchmarks.json'}"]
-        command += [f"--perfgate-report-dir={out}", "--perfgate-no-html", "-q", "-p", "no:cacheprovider"]
-        environment = os.environ | for_children() | {ONLY: json.dumps(sorted(keys)), FAULTS: " ".join(faults)}
-        environment[ADDOPTS] = ""
+        files = f"--benchmark-json={out / 'benchmarks.json'}", f"--perfgate-report-dir={out}", "--perfgate-no-html"
         try:
             done = subprocess.run(
-                command,
+                child_process.command([sys.executable, "-m", "pytest"], arguments, *files),
                 cwd=folder,
-                env=environment,
+                env=child_process.environment(faults, {ONLY: json.dumps(sorted(keys))}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perfgate.lockstep import channel, protocol
+from perfgate.lockstep import channel, child_process, protocol
 from perfgate.lockstep.environments import Side
-from perfgate.machine.process_tree import for_children
-from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 
 START_TIMEOUT_S = 180.0
 """Until a worker has collected: importing the benchmarks' libraries takes seconds, from a cold disk a minute."""
@@ -62,16 +60,13 @@ class Worker:
         to_worker, self._requests = os.pipe()
         self._answers, from_worker = os.pipe()
         pipes = {channel.PIPES: f"{to_worker},{from_worker}"}
-        environment = os.environ | PINS | for_children() | pipes | {FAULTS: " ".join(faults)}
-        environment[channel.ADDOPTS] = ""
-        if core is not None:
-            environment[channel.CORE] = str(core)
+        cores = {} if core is None else {channel.CORE: str(core)}
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [str(side.python), *side.bootstrap(), *arguments],
+                    child_process.command([str(side.python), *side.bootstrap()], arguments, "--benchmark-disable"),
                     cwd=side.checkout,
-                    env=environment,
+                    env=child_process.environment(faults, PINS | pipes | cores),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from perfgate.plugin.command_line import destination
+from perfgate.plugin.command_line import PREFIX, destination
 
 NAME = "perfgate-measuring"
 """The plugin of a session that measures: :mod:`perfgate.plugin.hooks`."""
@@ -39,20 +39,31 @@ def configure(config: pytest.Config) -> None:
     """Begin at once where the command line or a parent process says that this session is perfgate's.
 
     Raises:
-        pytest.UsageError: an option or setting makes no sense.
+        pytest.UsageError: an option or setting makes no sense, or needs times where pytest-xdist is on.
     """
     compare = getattr(config.option, "benchmark_compare", None)
-    if is_child() or any(_asks(config)):
+    asked = list(_asks(config))
+    ours = is_child() or bool(asked)
+    compares = not ours and bool(compare) and is_set_up(config)
+    timed = [name for name in asked if name != PREFIX + "doctor"] or (["--benchmark-compare"] if compares else [])
+    if timed and config.getoption("dist", "no") != "no":
+        raise pytest.UsageError(
+            f"{timed[0]} needs times, and pytest-xdist (-n, --dist) runs benchmarks as "
+            "plain tests, beside each other: add -n 0"
+        )
+    if ours:
         activate(config)
-    elif compare and is_set_up(config):
+    elif compares:
+        assert compare is not None
         config.stash[COMPARE] = compare
         config.option.benchmark_compare = []  # pytest-benchmark would look into its own storage
 
 
-def _asks(config: pytest.Config) -> Iterator[bool]:
-    yield config.getoption(destination("versus")) is not None
-    yield bool(config.getoption(destination("refresh-baseline")))
-    yield bool(config.getoption(destination("doctor")))
+def _asks(config: pytest.Config) -> Iterator[str]:
+    """The options given that make a session perfgate's before a benchmark is collected."""
+    for name in ("versus", "refresh-baseline", "doctor"):
+        if config.getoption(destination(name)) not in (None, False):
+            yield PREFIX + name
 
 
 def is_child() -> bool:

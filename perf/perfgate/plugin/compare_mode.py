@@ -210,19 +210,18 @@ class Gate:
             return
         config, context = self.config, self.context
         self._waiting.clear()
-        settings, arguments = self.settings, child_args.arguments(config)
+        settings, display = self.settings, Lines(config, "judge")
         judge_all = Judge(
             policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
             now=self.now,
-            arguments=tuple(arguments),
-            worker_arguments=tuple(child_args.worker_arguments(arguments)),
+            arguments=child_args.arguments(config, display.say),
             folder=config.invocation_params.dir,
             root=config.rootpath,
             device=context.device,
             health_before=context.workbench.health,
             budget_s=config.getoption(destination("judge-budget")),
             clock=context.controller_clock,
-            display=Lines(config, "judge"),
+            display=display,
         )
         try:
             found: Mapping[str, Verdict] = judge_all.verdicts([one.suspect for one in self.withheld])

@@ -58,7 +58,7 @@ class DeviceRecovery:
         """Measure the cases called ``keys``: a process stops when it loses the device too, and another one goes on."""
         gc.collect()
         lines = Lines(self._config, "perfgate")
-        arguments, folder = child_args.arguments(self._config), self._config.invocation_params.dir
+        arguments, folder = child_args.arguments(self._config, lines.say), self._config.invocation_params.dir
         left, why = list(keys), "a case broke the device's context"
         while left:
             lines.say(f"{why}; {len(left)} cases go on in a fresh process")

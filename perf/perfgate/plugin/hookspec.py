@@ -23,8 +23,14 @@ def pytest_perfgate_doctor(config: pytest.Config) -> list[Section]:  # type: ign
 
 @pytest.hookspec
 def pytest_perfgate_own_options() -> list[str]:  # type: ignore[empty-body]  # a specification
-    """The suite's options with a value that change no measurement (a limit, a file to write): processes that a
-    comparison starts, perhaps in an older checkout, are not given them."""
+    """The suite's options that change no measurement (a limit, a file to write): processes that a comparison starts,
+    perhaps in an older checkout, are not given them. They are given all other options of the project's own files."""
+
+
+@pytest.hookspec
+def pytest_perfgate_measuring_options() -> list[str]:  # type: ignore[empty-body]  # a specification
+    """Options of other plugins that change what is measured (``--browser``): processes that a comparison starts are
+    given them too."""
 
 
 @pytest.hookspec

@@ -218,7 +218,7 @@ class Refresher:
         faults = [fault.text for fault in self._context.settings.faults]
         try:
             return fresh_process.fresh(
-                child_args.arguments(self._config), self._config.invocation_params.dir, keys, faults
+                child_args.arguments(self._config, self._lines.say), self._config.invocation_params.dir, keys, faults
             )
         except ProcessError as wrong:
             pytest.exit(f"--perfgate-refresh-baseline: {wrong}; nothing was stored", returncode=1)

@@ -93,7 +93,7 @@ class Versus:
         context = self._context
         clock, settings = context.controller_clock, context.settings
         plan = Plan(
-            arguments=tuple(child_args.worker_arguments(child_args.arguments(self._config))),
+            arguments=child_args.arguments(self._config, self._display.say),
             budget_s=self._budget_s,
             tolerances_of=settings.tolerances_of,
             alpha=settings.tolerances.alpha,

@@ -59,7 +59,6 @@ def test_the_slowest_against_its_stored_time_is_judged_first(monkeypatch: pytest
         policy=JudgePolicy(lambda key: Tolerances(), 0.01, ("**/*.py",), ()),
         now=NOW,
         arguments=(),
-        worker_arguments=(),
         folder=Path(),
         root=Path(),
         device="cpu",

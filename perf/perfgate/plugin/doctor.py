@@ -1,4 +1,4 @@
-"""``python -m perfgate doctor``: what this machine offers, and which cases will context."""
+"""``python -m perfgate doctor``: what this machine offers, and which cases will run."""
 
 from __future__ import annotations
 

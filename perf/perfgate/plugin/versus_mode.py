@@ -10,8 +10,7 @@ from typing import ClassVar
 import pytest
 
 from perfgate.compare.case_verdict import FAILING
-from perfgate.lockstep import environments
-from perfgate.lockstep import report as report
+from perfgate.lockstep import environments, report
 from perfgate.lockstep.comparison import Comparison, Lockstep, Plan
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.pinning import last_core

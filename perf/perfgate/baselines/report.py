@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from perfgate.baselines.store import Baseline, Entry, Refresh
-from perfgate.compare.case_verdict import Verdict
+from perfgate.compare.case_verdict import Verdict, undecided
 from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.fingerprint import Fingerprint, differences
@@ -159,7 +159,7 @@ def sections(comparison: Comparison, tolerances_of: TolerancesOf) -> list[Sectio
             Table(COLUMNS, rows),
             _told(verdicts, changed=False),
             data,
-            lead=[f"Against the baseline: {_counted(verdicts)}."],
+            lead=[*undecided(verdicts.values()), f"Against the baseline: {_counted(verdicts)}."],
             changes=_told(verdicts, changed=True),
             charts=_charts(rows, tolerances_of),
             detail=long_table(rows),

@@ -161,7 +161,7 @@ class Judge:
                     alpha=alpha,
                     log_dir=Path(logs),
                     core=last_core() if self.device == "cpu" else None,
-                    first_whole=False,
+                    exact=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
@@ -181,7 +181,8 @@ class Judge:
         except (environments.SideError, WorkerError) as wrong:
             reason = f"the baseline's environment cannot be rebuilt ({wrong})"
             return self._by_fresh_processes(suspects, reason, budget_s - (self.clock.now() - start), alpha)
-        return self._told(lockstep, suspects, "--judge-budget exhausted before it was measured in lockstep")
+        ended = lockstep.ended or "--judge-budget exhausted"
+        return self._told(lockstep, suspects, f"{ended} before it was measured in lockstep")
 
     def _told(self, lockstep: Lockstep, suspects: Sequence[Suspect], unmeasured: str) -> dict[str, Verdict]:
         """What the lockstep found; ``unmeasured`` is why some cases may have no pair."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,7 @@ __all__ = [
     "judge_ratio",
     "judge_work",
     "smallest_slowdown",
+    "undecided",
 ]
 
 KERNEL = "kernel"
@@ -157,6 +158,20 @@ def judge(
     seen = None if estimate is None else smallest_slowdown(estimate)
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
     return Verdict(worst, _told(findings, worst), tuple(findings), seen)
+
+
+def undecided(verdicts: Collection[Verdict]) -> list[str]:
+    """How many cases nobody decided and why, as one line; none where all are decided."""
+    left = [verdict for verdict in verdicts if verdict.status == "INCONCLUSIVE"]
+    if not left:
+        return []
+    compared = sum(verdict.smallest_slowdown is not None for verdict in left)
+    parts = [
+        f"{len(left) - compared} not compared (budget, environment or doubts: each line says which)",
+        f"{compared} compared too few times to tell",
+    ]
+    told = [part for part in parts if not part.startswith("0 ")]
+    return [f"{len(left)} of {len(verdicts)} cases are NOT JUDGED: {'; '.join(told)}"]
 
 
 def _time(before: Record, after: Record, time: Time, tolerance: float) -> list[Finding]:

@@ -21,7 +21,7 @@ from perfgate.compare.intervals import LOOKS, Estimate, paired_intervals, pairs_
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
-from perfgate.lockstep.worker_client import Worker
+from perfgate.lockstep.worker_client import Worker, WorkerError
 from perfgate.measure.clocks import Clock
 from perfgate.records.record import Record
 
@@ -41,8 +41,8 @@ class Plan:
     """How a comparison runs. ``budget_s`` bounds all of it, start-up included; ``arguments`` go to both sides' pytest;
     ``tolerances_of`` tells what may differ in a case, by its key; ``alpha`` is the chance of calling anything unchanged
     changed; ``apart`` holds every case on one side at a time; ``old_keys`` are side A's keys of cases that were
-    renamed since; ``first_whole`` ends the first pair whatever the budget, so that every case has its
-    exact metrics; ``faults`` (for tests) are injected into side B."""
+    renamed since; ``exact``: each case's first pair weighs and counts a call and checks its result too, and the first
+    pair takes every case, whatever the budget; ``faults`` (for tests) are injected into side B."""
 
     arguments: tuple[str, ...]
     budget_s: float
@@ -52,7 +52,7 @@ class Plan:
     core: int | None = None
     apart: bool = False
     old_keys: Mapping[str, str] = field(default_factory=dict)
-    first_whole: bool = True
+    exact: bool = True
     faults: tuple[str, ...] = ()
 
 
@@ -60,8 +60,9 @@ class Plan:
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
     median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
-    ``doubts``: why pairs were not counted; ``apart``: the device holds one side at a time; ``tries``: pairs that took
-    it, counted or not; ``spent_s``: seconds that they took."""
+    ``failures``: how a side failed the first time, which decides nothing: it is tried again; ``doubts``: why pairs were
+    not counted; ``apart``: the device holds one side at a time; ``tries``: pairs that took it, counted or not;
+    ``spent_s``: seconds that they took."""
 
     key: str
     benchmark: str
@@ -69,6 +70,7 @@ class Comparison:
     log_ratios: list[float] = field(default_factory=list)
     times_s: dict[str, list[float]] = field(default_factory=lambda: {"A": [], "B": []})
     records: dict[str, Record] = field(default_factory=dict)
+    failures: dict[str, Record] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     estimate: Estimate | None = None
     verdict: Verdict | None = None
@@ -79,9 +81,14 @@ class Comparison:
     @property
     def decided(self) -> bool:
         """Whether more pairs would tell nothing: every metric is decided, or a side does not get through."""
-        return self.verdict is not None and (
-            not self.works or all(finding.status != "INCONCLUSIVE" for finding in self.verdict.findings)
-        )
+        if self.verdict is None or self.pending or (self.works and not self.verdict.findings):
+            return False
+        return not self.works or all(finding.status != "INCONCLUSIVE" for finding in self.verdict.findings)
+
+    @property
+    def pending(self) -> list[str]:
+        """The sides that failed at their first try and have not been tried again."""
+        return [name for name in self.failures if name not in self.records]
 
     @property
     def works(self) -> bool:
@@ -116,11 +123,17 @@ class Comparison:
 
     def take(self, taken: pair.Taken, took_s: float) -> None:
         """Add what a pair found in so many seconds. The record of the exact pass stays, unless the case ended otherwise
-        since."""
+        since; a side that failed once is tried again."""
+        if self.pending:
+            self.verdict = None  # it only told of the first failure
         self.tries += 1
         self.spent_s += took_s
         for name, record in taken.records.items():
-            if name not in self.records or record.status != "measured":
+            if record.status == "measured":
+                self.records.setdefault(name, record)
+            elif record.status == "failed" and name not in self.failures:
+                self.failures[name] = record
+            else:
                 self.records[name] = record
         told = [f"{name}: {doubt}" for name, doubts in taken.doubts.items() for doubt in doubts]
         self.doubts += [doubt for doubt in told if doubt not in self.doubts]
@@ -131,7 +144,8 @@ class Comparison:
 
 
 class Lockstep:
-    """A comparison of side B (head) with side A (base) over the cases called ``keys``."""
+    """A comparison of side B (head) with side A (base) over the cases called ``keys``. ``ended`` is why it ended before
+    its time, if it did."""
 
     def __init__(self, base: Side, head: Side, keys: Sequence[str], plan: Plan, clock: Clock, display: Display) -> None:
         self.sides = {"A": base, "B": head}
@@ -142,6 +156,7 @@ class Lockstep:
         self._display = display
         self._started = clock.now()
         self._starts, self._starting_s = 0, 0.0
+        self.ended: str | None = None
 
     @property
     def left_s(self) -> float:
@@ -170,18 +185,31 @@ class Lockstep:
         return scheduling.expected_s(helped, self.start_up_s) if helped and self.pairs else None
 
     def run(self) -> None:
-        """Make pairs until every case is decided or the budget ends.
+        """Make pairs until every case is decided or the budget ends, or until a side that has started before does not
+        start twice in a row.
 
         Raises:
             WorkerError: a side does not even start.
         """
         last_s = 0.0
+        again = False
         while self.open and self.left_s > last_s:
             start = self._clock.now()
             try:
                 self._pair()
+            except WorkerError as wrong:
+                if not self._starts:
+                    raise
+                if again:
+                    self.ended = str(wrong)
+                    self._display.say(f"the comparison ends here: {wrong}")
+                    return
+                again = True
+                self._display.say(f"{wrong}; trying once more")
+                continue
             finally:  # on Ctrl-C too: what a broken-off pair found counts
                 self._decide()
+            again = False
             self.pairs += 1
             last_s = self._clock.now() - start
             self._display.show(f"pair {self.pairs}: {self._state()}")
@@ -200,13 +228,13 @@ class Lockstep:
             waiting.remove(case)
             self._show(case)
             start = self._clock.now()
-            taken = pair.apart(self._start, self._keys(case), self._order, exact=not case.records)
+            taken = pair.apart(self._start, self._keys(case), self._order, exact=self._exact(case))
             case.take(taken, self._clock.now() - start)
 
     def _next(self, waiting: Sequence[Comparison]) -> Comparison | None:
         """The first waiting case that this pair takes, as far as is known now; None where there is no such case, or no
         time."""
-        if self.pairs == 0 and self.plan.first_whole:
+        if self.pairs == 0 and self.plan.exact:
             return next(iter(waiting), None)
         if self.left_s <= 0 or not waiting:
             return None
@@ -236,7 +264,7 @@ class Lockstep:
                     continue
                 self._show(case)
                 start = self._clock.now()
-                taken = pair.side_by_side(has, keys, exact=not case.records)
+                taken = pair.side_by_side(has, keys, exact=self._exact(case))
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
                     self._display.say(f"{case.key}: not enough memory for both sides; running them one after the other")
@@ -244,6 +272,10 @@ class Lockstep:
                     case.take(taken, self._clock.now() - start)
                 if taken.spent:
                     return
+
+    def _exact(self, case: Comparison) -> bool:
+        """Whether this pair is the one that weighs and counts: the first, or the one after a side failed."""
+        return self.plan.exact and (not case.records or bool(case.pending))
 
     def _keys(self, case: Comparison) -> dict[str, str]:
         return {"A": self.plan.old_keys.get(case.key, case.key), "B": case.key}
@@ -271,7 +303,11 @@ class Lockstep:
         needed = pairs_needed(log_ratios, groups, tolerances=bounds, alpha=self.plan.alpha)
         same = self.sides["A"].versions == self.sides["B"].versions
         for key, case in self.cases.items():
-            if case.decided or not case.records:
+            if case.decided or not (case.records or case.failures):
+                continue
+            if case.pending:
+                failed = "; ".join(f"{name}: {case.failures[name].reason}" for name in case.pending)
+                case.verdict = Verdict("INCONCLUSIVE", f"failed once, and was not tried again: {failed}")
                 continue
             case.estimate, case.pairs_needed = estimates[key], needed[key]
             case.verdict = judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from perfgate.compare.case_verdict import Verdict, undecided
 from perfgate.compare.intervals import LOOKS
 from perfgate.compare.metric_verdict import WORST_FIRST, Status, changed_operators
 from perfgate.lockstep.comparison import Comparison, Lockstep
@@ -25,14 +26,28 @@ COLUMNS = (
 )
 
 
+def verdict(case: Comparison) -> Verdict:
+    """What was decided, if only that nothing was."""
+    return case.verdict or Verdict("INCONCLUSIVE", "the comparison ended before its first pair did")
+
+
 def status(case: Comparison) -> Status:
     """The verdict's word."""
-    return case.verdict.status if case.verdict is not None else "INCONCLUSIVE"
+    return verdict(case).status
 
 
 def why(case: Comparison) -> str:
     """The verdict in words."""
-    return case.verdict.reason if case.verdict is not None else "the comparison ended before its first pair did"
+    return verdict(case).reason
+
+
+def _recovered(case: Comparison) -> list[str]:
+    """The sides that failed once and then did not."""
+    return [
+        f"{name} failed once, and not when it was tried again: {failed.reason}"
+        for name, failed in case.failures.items()
+        if name in case.records and case.records[name].status == "measured"
+    ]
 
 
 def _row(case: Comparison) -> dict[str, Value]:
@@ -109,6 +124,7 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
     told = [(status(case), f"{case.key}: {status(case)}: {why(case)}") for case in cases]
     notes = [text for word, text in told if word == "INCONCLUSIVE"]
     notes += [f"{case.key}: measured apart: the device holds one side at a time" for case in cases if case.apart]
+    notes += [f"{case.key}: {text}" for case in cases for text in _recovered(case)]
     notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]
     notes += [f"{case.key}: {text}" for case in cases if (text := _quality(case))]
     data = {
@@ -134,7 +150,10 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
             Table(COLUMNS, rows),
             notes,
             data,
-            lead=[f"{b.name} against {a.name}: {', '.join(f'{n} {word}' for word, n in counts.items())}."],
+            lead=[
+                *undecided([verdict(case) for case in cases]),
+                f"{b.name} against {a.name}: {', '.join(f'{n} {word}' for word, n in counts.items())}.",
+            ],
             changes=[text for word, text in told if word not in ("SAME", "INCONCLUSIVE")],
             charts=ratio_chart.chart("B against A", "time of B / time of A", rows, tolerances),
             detail=long_table(rows),

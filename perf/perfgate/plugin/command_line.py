@@ -135,7 +135,8 @@ BASELINES: Mapping[str, Mapping[str, Any]] = {
     },
     "strict": {
         **_SWITCH,
-        "help": f"INCONCLUSIVE fails its test; as an ini setting: {STRICT} = true",
+        "help": f'INCONCLUSIVE fails its test; as an ini setting: {STRICT} = true, or undecided = "fail" in '
+        "[tool.perfgate]",
     },
     "baselines": {
         "metavar": "DIR",

@@ -21,7 +21,7 @@ from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided,
 from perfgate.compare.metric_verdict import FAILING
 from perfgate.plugin import child_args, selection, terminal_lines
 from perfgate.plugin.activation import COMPARE, is_benchmark
-from perfgate.plugin.command_line import destination, strict
+from perfgate.plugin.command_line import destination
 from perfgate.plugin.options import Settings
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE, Lines
@@ -187,7 +187,7 @@ class Gate:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _fails(self, verdict: Verdict) -> bool:
-        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and strict(self.config))
+        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and self.settings.undecided_fails)
 
     def _paragraph(self, node: str, key: str, verdict: Verdict) -> str:
         path = self.baseline.path

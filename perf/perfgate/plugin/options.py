@@ -15,7 +15,7 @@ from perfgate.compare.tolerances import Tolerances
 from perfgate.measure import fault_injection as faults
 from perfgate.measure.fault_injection import Fault
 from perfgate.measure.policy import DEFAULT_PRECISION, MeasurePolicy
-from perfgate.plugin.command_line import PREFIX, destination
+from perfgate.plugin.command_line import PREFIX, destination, strict
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Settings:
     report_dir: Path = Path("perf-report")
     html: bool = True
     pin: bool = True
+    undecided_fails: bool = False
     benchmarks: str = "."
     packages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ("**/*.py",)
@@ -65,6 +66,7 @@ _FROM_PYPROJECT: dict[str, type | tuple[type, ...]] = {
     "measure_budget_s": (int, float),
     "measure_precision": (int, float),
     "report_dir": str,
+    "undecided": str,
     "benchmarks": str,
     "packages": list,
     "sources": list,
@@ -98,6 +100,7 @@ def from_config(config: pytest.Config) -> Settings:
         report_dir=config.invocation_params.dir / (option("report-dir") or table.get("report_dir", "perf-report")),
         html=not option("no-html"),
         pin=not option("no-pins"),
+        undecided_fails=_undecided_fails(config, table),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
         sources=tuple(table.get("sources", ("**/*.py",))),
@@ -120,6 +123,14 @@ def from_config(config: pytest.Config) -> Settings:
             f"--perfgate-report-dir: {settings.report_dir} is a file, expected a folder (made if missing)"
         )
     return settings
+
+
+def _undecided_fails(config: pytest.Config, table: Mapping[str, Any]) -> bool:
+    """Whether a case without a decision fails its test."""
+    chosen = table.get("undecided", "pass")
+    if chosen not in ("fail", "pass"):
+        raise pytest.UsageError(f'[tool.perfgate] undecided = {chosen!r}; allowed: "fail", "pass"')
+    return chosen == "fail" or strict(config)
 
 
 def _tolerances(config: pytest.Config, table: Mapping[str, Any]) -> Tolerances:

@@ -16,7 +16,7 @@ from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.pinning import last_core
 from perfgate.plugin import child_args, terminal_lines
 from perfgate.plugin.activation import is_benchmark
-from perfgate.plugin.command_line import destination, strict
+from perfgate.plugin.command_line import destination
 from perfgate.plugin.selection import runs_cases
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
@@ -106,9 +106,7 @@ class Versus:
         try:
             lockstep.run()
         except WorkerError as wrong:
-            if not any(case.records for case in lockstep.cases.values()):
-                raise environments.SideError(str(wrong)) from None
-            self._display.say(f"the comparison ends here: {wrong}")
+            raise environments.SideError(str(wrong)) from None
         finally:  # on Ctrl-C too: what was decided is reported
             for case in lockstep.cases.values():
                 if "B" in case.records:
@@ -120,7 +118,7 @@ class Versus:
     def _report(self, item: pytest.Item, case: Comparison) -> None:
         """The case's verdict as its test's outcome."""
         status = report.status(case)
-        failed = status in FAILING or (status == "INCONCLUSIVE" and strict(self._config))
+        failed = status in FAILING or (status == "INCONCLUSIVE" and self._context.settings.undecided_fails)
         terminal_lines.report(
             self._config, item.nodeid, f"{case.key}: {status}: {report.why(case)}" if failed else None
         )

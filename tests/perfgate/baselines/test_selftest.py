@@ -50,14 +50,23 @@ def test_detections_and_false_failures_are_counted_apart() -> None:
         outcome("10% slower", "SAME", False),
         outcome("10% slower", "MISSING", False, "2"),
         outcome("no fault", "SAME", False, "4"),
+        outcome("no fault", "INCONCLUSIVE", False, "4"),
+        outcome("no fault", "INCONCLUSIVE", False, "5"),
     ]
     section = summary(told)
     assert section.table is not None
     slower, unharmed = section.table.rows
     keys = ("cases", "failed", "same", "inconclusive", "runs", "runs_failed")
     assert [slower[key] for key in keys] == [3, 1, 1, 1, 3, 1]
-    assert [unharmed[key] for key in keys] == [1, 0, 1, 0, 1, 0]
+    assert [unharmed[key] for key in keys] == [1, 0, 1, 2, 2, 0]
     assert "1 of 3 failed" in section.paragraphs[1]
+    assert "1 of 3 accused one" in section.paragraphs[2]
+
+
+def test_what_nobody_decided_is_no_row() -> None:
+    section = summary([outcome("no fault", "INCONCLUSIVE", False)])
+    assert section.table is not None
+    assert section.table.rows == []
 
 
 def test_the_time_is_a_comparisons_own() -> None:

@@ -137,7 +137,7 @@ def test_no_budget_is_told_for_what_more_pairs_than_the_plan_has_would_decide() 
 
 def test_the_first_pair_is_whole_unless_the_exact_metrics_are_known() -> None:
     slower = {f"sum/{number}": 1.0 for number in range(9)}
-    whole, cut = Comparison(slower, 0.01, budget_s=5.0), Comparison(slower, 0.01, budget_s=5.0, first_whole=False)
+    whole, cut = Comparison(slower, 0.01, budget_s=5.0), Comparison(slower, 0.01, budget_s=5.0, exact=False)
     for comparison in (whole, cut):
         comparison.run()
     assert all(case.log_ratios for case in whole.cases.values())
@@ -146,7 +146,7 @@ def test_the_first_pair_is_whole_unless_the_exact_metrics_are_known() -> None:
 
 def test_a_budget_too_small_for_all_decides_the_first_ones() -> None:
     slower = {f"sum/{number}": 1.0 for number in range(80)}
-    comparison = Comparison(slower, 0.005, budget_s=300.0, first_whole=False)
+    comparison = Comparison(slower, 0.005, budget_s=300.0, exact=False)
     comparison.run()
     decided = [key for key, status in statuses(comparison).items() if status == "SAME"]
     assert decided == list(slower)[: len(decided)]
@@ -177,6 +177,94 @@ def test_a_side_that_does_not_start_is_an_error() -> None:
     comparison._start = lambda name: Dead(name, comparison.clock, {}, 0.0, [])  # type: ignore[method-assign,assignment]  # no process
     with pytest.raises(WorkerError, match="the worker ended with 1"):
         comparison.run()
+
+
+class Breaking(Pretender):
+    """Breaks in the middle of its case, as often as ``left`` says."""
+
+    def __init__(self, clock: FakeClock, left: list[int]) -> None:
+        super().__init__("B", clock, {"sum/a": 0.01}, 0.0, [])
+        self.left = left
+
+    def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+        name, fields = super().answer(timeout_s)
+        if name == "times" and self.left[0] > 0:
+            self.left[0] -= 1
+            raise self.error("the worker was killed by signal 11")
+        return name, fields
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("times", "status"), [(1, "SAME"), (2, "REGRESSED")])
+def test_one_crash_decides_nothing_and_a_second_does(apart: bool, times: int, status: str) -> None:
+    comparison = Comparison({"sum/a": 1.0}, 0.002, apart=apart)
+    healthy, left = comparison._start, [times]
+    comparison._start = lambda name: (  # type: ignore[method-assign,assignment]  # no process
+        healthy(name) if name == "A" else Breaking(comparison.clock, left)
+    )
+    comparison.run()
+    case = comparison.cases["sum/a"]
+    assert statuses(comparison) == {"sum/a": status}
+    assert case.failures["B"].reason == "B: the worker was killed by signal 11"
+    assert (case.records["B"].status == "failed") == (times == 2)
+
+
+def test_a_crash_that_no_time_is_left_to_try_again_is_told_and_decides_nothing() -> None:
+    comparison = Comparison({"sum/a": 1.0}, 0.002, budget_s=START_S)
+    healthy = comparison._start
+    comparison._start = lambda name: (  # type: ignore[method-assign,assignment]  # no process
+        healthy(name) if name == "A" else Breaking(comparison.clock, [9])
+    )
+    comparison.run()
+    verdict = comparison.cases["sum/a"].verdict
+    assert verdict is not None
+    assert verdict.status == "INCONCLUSIVE"
+    assert "killed by signal 11" in verdict.reason
+
+
+@pytest.mark.parametrize(("fails", "ended"), [(1, False), (2, True)])
+def test_what_is_decided_survives_a_side_that_does_not_start_later(fails: int, ended: bool) -> None:
+    """Once it is started again; then the comparison ends with what it has."""
+    comparison = Comparison({"sum/slow": 2.0, "sum/noisy": 1.05}, 0.02)
+    healthy, starts = comparison._start, itertools.count(1)
+
+    class Dead(Pretender):
+        def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+            raise self.error("the worker ended with 1")
+
+    def start(name: str) -> Any:
+        late = name == "B" and 8 < next(starts) <= 8 + fails
+        return Dead(name, comparison.clock, {}, 0.0, []) if late else healthy(name)
+
+    comparison._start = start  # type: ignore[method-assign]  # no process
+    comparison.run()
+    assert statuses(comparison) == {"sum/slow": "REGRESSED", "sum/noisy": "INCONCLUSIVE"}
+    assert (comparison.ended is not None) == ended
+    assert (comparison.pairs == LOOKS[-1]) == (not ended)
+    assert [text for text in comparison.display.said if text.endswith("trying once more")]
+
+
+def test_without_the_exact_pass_nothing_is_weighed_or_checked() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    comparison = Comparison({"sum/a": 1.0}, 0.002, exact=False)
+    healthy = comparison._start
+
+    def start(name: str) -> Any:
+        worker = healthy(name)
+        ask = worker.ask
+
+        def noted(what: str, **fields: Any) -> None:
+            asked.append((what, fields))
+            ask(what, **fields)
+
+        worker.ask = noted  # type: ignore[method-assign]
+        return worker
+
+    comparison._start = start  # type: ignore[method-assign]  # no process
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "SAME"}
+    assert "exact" not in [what for what, _ in asked]
+    assert {fields["checked"] for what, fields in asked if what == "load"} == {False}
 
 
 def test_apart_one_side_is_gone_before_the_other_comes() -> None:

@@ -255,6 +255,7 @@ def test_without_a_budget_it_is_inconclusive_and_strict_fails(project: Project) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.statuses() == {"2ms": "INCONCLUSIVE"}
     assert "spin/2ms: INCONCLUSIVE: latency_s:" in done.stdout
+    assert "1 of 1 cases are NOT JUDGED: 1 not compared" in done.stdout
     assert "Changed since: nothing; times are judged all the same." in done.stdout
     assert project.run(*arguments, "--perfgate-strict").returncode == 1
 

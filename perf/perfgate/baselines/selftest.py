@@ -207,8 +207,8 @@ def summary(outcomes: Sequence[Outcome]) -> Section:
         accused = len({(one.sitting, one.kind) for one in unharmed if one.status in FAILING})
         low, high = interval(accused, len(suites))
         paragraphs.append(
-            f"Comparisons that decided such a case: {accused} of {len(suites)} accused one ({accused / len(suites):.2%}, "
-            f"{low:.2%} to {high:.2%}); the promise is 1% at most."
+            f"Comparisons that decided such a case: {accused} of {len(suites)} accused one "
+            f"({accused / len(suites):.2%}, {low:.2%} to {high:.2%}); the promise is 1% at most."
         )
     return Section("selftest", "The gate tested as a gate", paragraphs, Table(COLUMNS, rows))
 

@@ -21,6 +21,7 @@ import psutil
 
 from perfgate.lockstep import overlay
 from perfgate.lockstep.overlay import Say, SideError
+from perfgate.machine import source_files
 from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
 
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
@@ -35,9 +36,6 @@ FORMS = (
     "an interpreter (/opt/old/bin/python), pins separated by spaces (bitsandbytes==0.48.2), or a revision of this "
     "checkout (git:v1.2)"
 )
-
-OWN = frozenset({"perfgate", "pytest", "pytest-benchmark"})
-"""Packages that come from this environment on both sides."""
 
 LOOK = """
 import importlib.metadata as m, json, sys
@@ -149,7 +147,7 @@ def rebuilt(
     changed = changed_versions(then, now)
     if INTERPRETER in changed:
         raise SideError("Python was {} and is {}".format(*changed[INTERPRETER]))
-    pins = [f"{name}=={version}" for name, (version, _) in changed.items() if version is not None and name not in OWN]
+    pins = [f"{name}=={version}" for name, (version, _) in changed.items() if version is not None]
     python = overlay.ensure(" ".join(pins), say) if pins else Path(sys.executable)
     name, versions = "the baseline's environment", _look(python, packages)[1]
     if then.code == now.code:
@@ -158,7 +156,8 @@ def rebuilt(
     if then.commit is None:
         raise SideError("its code has changed, and the baseline knows no commit")
     with _worktree(then.commit, folder, say) as checkout:
-        if code_digest(checkout / os.path.relpath(root, folder), sources) != then.code:
+        project = checkout / os.path.relpath(root, folder)
+        if code_digest(project, source_files.find(project, sources)) != then.code:
             raise SideError(
                 f"it was recorded with changes that commit {then.commit[:12]} does not have, or while [tool.perfgate] "
                 "named other sources"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from perfgate.baselines.store import BaselineStore
-from perfgate.machine import environment
+from perfgate.machine import environment, source_files
 from perfgate.measure import clocks
 from perfgate.measure.measurement import Instruments
 from perfgate.plugin import options
@@ -74,7 +74,7 @@ class SessionContext:
         """What this run's measurements depend on beside the machine."""
         root = self.config.rootpath
         return Fingerprint(
-            code=code_digest(root, self.settings.sources),
+            code=code_digest(root, source_files.find(root, self.settings.sources)),
             versions=environment.versions(self.settings.packages),
             driver=environment.driver(self.device),
             faults=tuple(fault.text for fault in self.settings.faults),

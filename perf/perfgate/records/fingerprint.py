@@ -11,6 +11,8 @@ from typing import Any
 from perfgate.records.validate import RecordError, items, mapping, text
 
 INTERPRETER = "python"
+HARNESS = frozenset({"perfgate", "pytest", "pytest-benchmark"})
+"""What measures: the same on both sides of a comparison, so that another version of it changes no verdict."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,13 @@ def _optional(what: str, value: Any) -> str | None:
     return None if value is None else text(what, value)
 
 
-def code_digest(root: Path, patterns: Sequence[str]) -> str:
-    """SHA-256 over the names and contents of the files under ``root`` that match the glob patterns.
+def code_digest(root: Path, files: Sequence[Path]) -> str:
+    """SHA-256 over the names, relative to ``root``, and the contents of the files.
 
     Unlike a commit it stays the same when a text or a test changes, and tells uncommitted changes apart.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
+    for path in files:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
@@ -80,8 +82,9 @@ def code_digest(root: Path, patterns: Sequence[str]) -> str:
 def changed_versions(
     before: Fingerprint, after: Fingerprint, packages: Collection[str] | None = None
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Versions (before, after) of the packages that differ: of ``packages`` and the interpreter, or of all."""
-    names = before.versions.keys() | after.versions.keys()
+    """Versions (before, after) of the packages that differ: of ``packages`` and the interpreter, or of all. What only
+    measures (:data:`HARNESS`) is none of them."""
+    names = (before.versions.keys() | after.versions.keys()) - HARNESS
     if packages is not None:
         names &= {*packages, INTERPRETER}
     pairs = {name: (before.versions.get(name), after.versions.get(name)) for name in sorted(names)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -15,6 +16,10 @@ from perfgate.machine.pinning import usable_cores
 from perfgate.records.case import slug
 
 ALWAYS_RECORDED = ("perfgate", "pytest", "pytest-benchmark", "numpy")
+COMPUTING = ("CUBLAS_", "CUDA_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_ALLOW_")
+"""How the names of environment variables begin that choose threads, kernels, allocators or precision."""
+NOT_COMPUTING = frozenset({"CUDA_CACHE_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES"})
+"""These say where something is; which device there is, the machine's key says."""
 VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
 """The widest first."""
 CPU_BUILD_MARK = "+cpu"
@@ -99,6 +104,15 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def variables() -> dict[str, str]:
+    """This process's environment variables that change how libraries compute."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(COMPUTING) and name not in NOT_COMPUTING
+    }
 
 
 def commit(root: Path) -> dict[str, Any]:

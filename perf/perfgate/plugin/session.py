@@ -77,6 +77,7 @@ class SessionContext:
             code=code_digest(root, source_files.find(root, self.settings.sources)),
             versions=environment.versions(self.settings.packages),
             driver=environment.driver(self.device),
+            variables=environment.variables(),
             faults=tuple(fault.text for fault in self.settings.faults),
             **environment.commit(root),
         )

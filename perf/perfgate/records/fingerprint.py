@@ -18,7 +18,8 @@ HARNESS = frozenset({"perfgate", "pytest", "pytest-benchmark"})
 @dataclass(frozen=True)
 class Fingerprint:
     """``code`` is a digest of the benchmarks' sources (:func:`code_digest`); ``commit`` and ``dirty`` are None outside
-    a git checkout; ``faults`` are those injected by a test of the gate."""
+    a git checkout; ``faults`` are those injected by a test of the gate; ``variables`` are those of the environment that
+    change how libraries compute, None where they were not recorded."""
 
     code: str
     versions: Mapping[str, str]
@@ -26,6 +27,7 @@ class Fingerprint:
     dirty: bool | None = None
     driver: str | None = None
     faults: tuple[str, ...] = field(default=())
+    variables: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -35,6 +37,7 @@ class Fingerprint:
             "versions": dict(self.versions),
             "driver": self.driver,
             "faults": list(self.faults),
+            "variables": None if self.variables is None else dict(self.variables),
         }
 
     @classmethod
@@ -56,11 +59,18 @@ class Fingerprint:
                 dirty=dirty,
                 driver=_optional("driver", fields["driver"]),
                 faults=tuple(text("faults", fault) for fault in items("faults", fields["faults"])),
+                variables=_variables(fields.get("variables")),  # younger than the first baselines
             )
         except KeyError as missing:
             raise RecordError(f"fingerprint: field {missing} is missing") from None
         except RecordError as wrong:
             raise RecordError(f"fingerprint: {wrong}") from None
+
+
+def _variables(data: Any) -> dict[str, str] | None:
+    if data is None:
+        return None
+    return {text("variable", name): text(name, value) for name, value in mapping("variables", data).items()}
 
 
 def _optional(what: str, value: Any) -> str | None:
@@ -91,11 +101,23 @@ def changed_versions(
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def changed_variables(before: Fingerprint, after: Fingerprint) -> dict[str, tuple[str | None, str | None]]:
+    """Environment variables (before, after) that differ; none where one of the two knows none."""
+    if before.variables is None or after.variables is None:
+        return {}
+    names = sorted(before.variables.keys() | after.variables.keys())
+    pairs = {name: (before.variables.get(name), after.variables.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def differences(before: Fingerprint, after: Fingerprint, packages: Collection[str] | None = None) -> list[str]:
     """In words, what changed that may change a time; empty where a difference is attributed to noise."""
     found = [
         f"{name} {then or 'absent'} -> {now or 'absent'}"
         for name, (then, now) in changed_versions(before, after, packages).items()
+    ]
+    found += [
+        f"{name} {_shown(then)} -> {_shown(now)}" for name, (then, now) in changed_variables(before, after).items()
     ]
     if before.code != after.code:
         found.append(f"the benchmarks' code ({_commit(before)} -> {_commit(after)})")
@@ -104,6 +126,10 @@ def differences(before: Fingerprint, after: Fingerprint, packages: Collection[st
     if before.faults != after.faults:
         found.append(f"injected faults: {', '.join(after.faults) or 'none'}")
     return found
+
+
+def _shown(value: str | None) -> str:
+    return "unset" if value is None else repr(value)
 
 
 def _commit(fingerprint: Fingerprint) -> str:

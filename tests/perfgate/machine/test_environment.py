@@ -112,6 +112,14 @@ class TestCommit:
         assert environment.commit(tmp_path) == {"commit": None, "dirty": None}
 
 
+def test_variables_that_choose_threads_kernels_or_precision_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(environment.COMPUTING)]:
+        monkeypatch.delenv(name)
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "HOME", "MY_OMP_"):
+        monkeypatch.setenv(name, "1")
+    assert environment.variables() == {"CUDA_LAUNCH_BLOCKING": "1", "OMP_NUM_THREADS": "1"}
+
+
 def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.commit(tmp_path) == {"commit": None, "dirty": None}

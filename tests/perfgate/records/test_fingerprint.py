@@ -13,7 +13,7 @@ ONE = Fingerprint(
 
 
 def test_json_is_read_back() -> None:
-    full = replace(ONE, dirty=True, driver="550.1", faults=("wrong",))
+    full = replace(ONE, dirty=True, driver="550.1", faults=("wrong",), variables={"OMP_NUM_THREADS": "2"})
     assert Fingerprint.from_json(full.to_json()) == full
 
 
@@ -25,6 +25,7 @@ def test_json_is_read_back() -> None:
         ("versions", {"torch": 2}, "fingerprint: torch: got 2, expected text"),
         ("versions", [], "expected an object"),
         ("faults", "wrong", "expected a list"),
+        ("variables", {"OMP_NUM_THREADS": 2}, "fingerprint: OMP_NUM_THREADS: got 2, expected text"),
     ],
 )
 def test_what_is_no_fingerprint(field: str, value: object, message: str) -> None:
@@ -37,6 +38,23 @@ def test_a_missing_field_is_named() -> None:
     del data["driver"]
     with pytest.raises(RecordError, match="field 'driver' is missing"):
         Fingerprint.from_json(data)
+
+
+def test_one_from_before_variables_were_recorded_says_nothing_of_them() -> None:
+    data = ONE.to_json()
+    del data["variables"]
+    then = Fingerprint.from_json(data)
+    assert then.variables is None
+    assert differences(then, replace(ONE, variables={"OMP_NUM_THREADS": "2"})) == []
+
+
+def test_variables_that_change_how_libraries_compute_are_told() -> None:
+    before = replace(ONE, variables={"OMP_NUM_THREADS": "2", "MKL_CBWR": "AVX2"})
+    after = replace(ONE, variables={"MKL_CBWR": "AVX2", "PYTORCH_ALLOC_CONF": "expandable_segments:True"})
+    assert differences(before, after) == [
+        "OMP_NUM_THREADS '2' -> unset",
+        "PYTORCH_ALLOC_CONF unset -> 'expandable_segments:True'",
+    ]
 
 
 def test_nothing_changed() -> None:

@@ -8,12 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from perfgate.baselines.store import Baseline, Entry, Refresh
-from perfgate.compare.case_verdict import Estimated, Verdict, judge
-from perfgate.compare.intervals import stored_intervals
+from perfgate.baselines.timing_judge import Judge, Suspect, at_once
+from perfgate.compare.case_verdict import Undecided, Verdict
 from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
 from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep.fresh_process import Result
-from perfgate.records.fingerprint import changed_versions
 from perfgate.records.record import Metric, Record
 
 TolerancesOf = Callable[[str], Tolerances]
@@ -82,33 +81,29 @@ def _pooled(name: str, records: Sequence[Record]) -> Metric:
     return replace(metrics[0], value=fmean(metric.value for metric in metrics), samples=samples, interval=None)
 
 
-def verdicts(
-    before: Baseline | None, new: Mapping[str, Entry], tolerances_of: TolerancesOf, alpha: float
-) -> dict[str, Verdict]:
-    """Old against new, over all metrics; times by the processes of both, at the error rate ``alpha``."""
+def verdicts(before: Baseline | None, new: Mapping[str, Entry], judge: Judge) -> tuple[dict[str, Verdict], bool]:
+    """Old against new, over all metrics, as a comparison would say: a case that depends on something that has changed
+    is judged in lockstep. Returns the verdicts, and whether Ctrl-C ended the judging; what was decided by then counts,
+    the rest is INCONCLUSIVE."""
     old = {} if before is None else before.entries
-    both = [key for key in new if key in old]
-    estimates = stored_intervals(
-        {key: old[key].by_process_s for key in both},
-        {key: new[key].by_process_s for key in both},
-        {key: new[key].record.name for key in both},
-        alpha=alpha,
-    )
-    found = {}
-    for key, entry in new.items():
-        stored = old.get(key)
-        times_s = None if stored is None else (fmean(stored.by_process_s), fmean(entry.by_process_s))
-        found[key] = judge(
-            None if stored is None else stored.record,
-            entry.record,
-            Estimated(estimates.get(key), times_s=times_s),
-            tolerances_of(key),
-            same_versions=stored is not None
-            and not changed_versions(stored.refresh.fingerprint, entry.refresh.fingerprint),
-        )
-    return found
+    tolerances_of, now = judge.policy.tolerances_of, judge.now
+    found = {key: at_once(old.get(key), one.record, now, tolerances_of(key), forced=False) for key, one in new.items()}
+    suspects = [Suspect(old[key], new[key].record) for key, verdict in found.items() if verdict is None]
+    interrupted = False
+    try:
+        if suspects:
+            judge.verdicts(suspects)
+    except KeyboardInterrupt:
+        interrupted = True
+    judged = {
+        one.key: judge.found.get(one.key)
+        or one.verdict(tolerances_of(one.key), now, Undecided("interrupted before it was judged"))
+        for one in suspects
+    }
+    return {key: verdict or judged[key] for key, verdict in found.items()}, interrupted
 
 
-def worse(found: Mapping[str, Verdict]) -> list[str]:
+def worse(found: Mapping[str, Verdict], *, undecided_fails: bool) -> list[str]:
     """The verdicts that need ``--perfgate-accept-regressions``, in words."""
-    return [f"{key}: {one.status}: {one.reason}" for key, one in found.items() if one.status in FAILING]
+    failing = {*FAILING, *(("INCONCLUSIVE",) if undecided_fails else ())}
+    return [f"{key}: {one.status}: {one.reason}" for key, one in found.items() if one.status in failing]

@@ -195,7 +195,7 @@ def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
             Table(COLUMNS, rows),
             list(problems) or _told(told, changed=False),
             data,
-            lead=[lead],
+            lead=[lead] if before is None else [*undecided(outcome.verdicts.values()), lead],
             changes=[] if problems else _told(told, changed=True),
             charts=_charts(rows, tolerances_of),
             detail=long_table(rows),

@@ -14,22 +14,21 @@ from typing import ClassVar
 import pytest
 from _pytest.runner import runtestprotocol
 
-from perfgate.baselines import report
+from perfgate.baselines import report, timing_judge
 from perfgate.baselines.store import Baseline, BaselineError, Entry
-from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect, packages_of
-from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
+from perfgate.baselines.timing_judge import Suspect
+from perfgate.compare.case_verdict import Undecided, Verdict
 from perfgate.compare.metric_verdict import FAILING
-from perfgate.plugin import child_args, selection, terminal_lines
+from perfgate.plugin import selection, terminal_lines
 from perfgate.plugin.activation import COMPARE, is_benchmark
 from perfgate.plugin.command_line import destination
+from perfgate.plugin.judging import judge_of
 from perfgate.plugin.options import Settings
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE, Lines
-from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
+from perfgate.records.fingerprint import Fingerprint, differences
 from perfgate.records.record import Record
 from perfgate.report import Section
-
-UNCHANGED = "nothing that this case depends on has changed since the baseline: the difference is attributed to noise"
 
 
 def wanted(config: pytest.Config) -> bool | str | None:
@@ -156,24 +155,9 @@ class Gate:
 
     def at_once(self, record: Record) -> Verdict | None:
         """The verdict of a case whose time need not be judged; None where it must."""
-        entry = self.baseline.entries.get(record.key)
-        if entry is None or record.status != "measured":
-            return self._verdict(entry, record, Estimated(None))
-        unlike = self._verdict(entry, record, NotJudged(UNCHANGED))
-        changed = differences(entry.refresh.fingerprint, self.now, packages_of(record))
-        if unlike.status == "INCOMPARABLE" or not (changed or self.config.getoption(destination("judge"))):
-            return unlike
-        return None
-
-    def _verdict(self, entry: Entry | None, record: Record, time: Time) -> Verdict:
-        same = entry is not None and not changed_versions(entry.refresh.fingerprint, self.now, packages_of(record))
-        return judge(
-            None if entry is None else entry.record,
-            record,
-            time,
-            self.settings.tolerances_of(record.key),
-            same_versions=same,
-        )
+        entry, tolerances = self.baseline.entries.get(record.key), self.settings.tolerances_of(record.key)
+        forced = self.config.getoption(destination("judge"))
+        return timing_judge.at_once(entry, record, self.now, tolerances, forced=forced)
 
     def _tell(self, item: pytest.Item, reports: list[pytest.TestReport], verdict: Verdict) -> None:
         """Give the test its verdict as its outcome, and report it."""
@@ -208,21 +192,8 @@ class Gate:
     def _judge(self) -> None:
         if not self.withheld:
             return
-        config, context = self.config, self.context
         self._waiting.clear()
-        settings, display = self.settings, Lines(config, "judge")
-        judge_all = Judge(
-            policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
-            now=self.now,
-            arguments=child_args.arguments(config, display.say),
-            folder=config.invocation_params.dir,
-            root=config.rootpath,
-            device=context.device,
-            health_before=context.workbench.health,
-            budget_s=config.getoption(destination("judge-budget")),
-            clock=context.controller_clock,
-            display=display,
-        )
+        judge_all = judge_of(self.context, self.now)
         try:
             found: Mapping[str, Verdict] = judge_all.verdicts([one.suspect for one in self.withheld])
         except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from perfgate.plugin import child_args, terminal_lines
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.command_line import RUNS, destination
+from perfgate.plugin.judging import judge_of
 from perfgate.plugin.selection import gone, runs_cases
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
@@ -139,12 +140,13 @@ class Refresher:
         entries = new_baseline.entries(results, tests, refresh, _stats)
         for entry in entries.values():
             self._context.log.add(entry.record)
-        verdicts = new_baseline.verdicts(before, entries, settings.tolerances_of, settings.tolerances.alpha)
+        verdicts, interrupted = new_baseline.verdicts(before, entries, judge_of(self._context, refresh.fingerprint))
+        self._interrupted |= interrupted
         problems = self._problems(results)
         if not entries:
             problems.append("nothing was measured")
         if not self._config.getoption(destination("accept-regressions")):
-            worse = new_baseline.worse(verdicts)
+            worse = new_baseline.worse(verdicts, undecided_fails=settings.undecided_fails)
             if worse:
                 worse.append("to store what is worse all the same, add --perfgate-accept-regressions")
             problems += worse

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from perfgate.baselines import timing_judge
 from perfgate.baselines.store import Entry, Refresh
-from perfgate.baselines.timing_judge import Judge, JudgePolicy, Suspect
+from perfgate.baselines.timing_judge import TOGETHER, Judge, JudgePolicy, Suspect, at_once
 from perfgate.compare.tolerances import Tolerances
-from perfgate.lockstep.fresh_process import ProcessError
+from perfgate.lockstep.environments import SideError
+from perfgate.lockstep.fresh_process import ProcessError, Result
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.health import Health
 from perfgate.measure.clocks import FakeClock
@@ -36,7 +38,43 @@ def suspect(key: str, stored_s: float, now_s: float) -> Suspect:
     return Suspect(Entry(record(stored_s), key, (stored_s,) * 5, Refresh("today", "", THEN, 5)), record(now_s))
 
 
-def test_the_slowest_against_its_stored_time_is_judged_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judge]:
+    """Make a judge on an idle machine where no environment can be rebuilt; ``fresh`` stands for its processes."""
+
+    @contextmanager
+    def rebuilt(*_: object) -> Iterator[None]:
+        raise SideError("the driver was 1 and is 2")
+        yield
+
+    monkeypatch.setattr(timing_judge.environments, "rebuilt", rebuilt)
+    monkeypatch.setattr(timing_judge.health, "read", lambda *_: Health(0.1, 2**30, None))  # not this machine's
+
+    def make(fresh: Callable[..., Result], budget_s: float = 60.0) -> Judge:
+        monkeypatch.setattr(timing_judge.fresh_process, "fresh", fresh)
+        return Judge(
+            policy=JudgePolicy(lambda key: Tolerances(), 0.01, ("**/*.py",), ()),
+            now=NOW,
+            arguments=(),
+            folder=Path(),
+            root=Path(),
+            device="cpu",
+            health_before=Health(9.0, 2**30, None),  # busy: stored numbers decide nothing
+            budget_s=budget_s,
+            clock=FakeClock(itertools.repeat(0.0)),
+            display=Quiet(),
+        )
+
+    return make
+
+
+def result(keys: Sequence[str], seconds: float) -> Result:
+    return Result({key: suspect(key, 1, seconds).record for key in keys}, {}, {})
+
+
+def test_the_slowest_against_its_stored_time_is_judged_first(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[..., Judge]
+) -> None:
     seen: list[str] = []
 
     @contextmanager
@@ -53,22 +91,97 @@ def test_the_slowest_against_its_stored_time_is_judged_first(monkeypatch: pytest
     monkeypatch.setattr(timing_judge.environments, "rebuilt", rebuilt)
     monkeypatch.setattr(timing_judge.environments, "current", lambda *_: None)
     monkeypatch.setattr(timing_judge, "Lockstep", lockstep)
-    monkeypatch.setattr(timing_judge.fresh_process, "fresh", fresh)
-    monkeypatch.setattr(timing_judge.health, "read", lambda *_: Health(0.1, 2**30, None))  # not this machine's
-    judge = Judge(
-        policy=JudgePolicy(lambda key: Tolerances(), 0.01, ("**/*.py",), ()),
-        now=NOW,
-        arguments=(),
-        folder=Path(),
-        root=Path(),
-        device="cpu",
-        health_before=Health(9.0, 2**30, None),  # busy: stored numbers decide nothing
-        budget_s=60.0,
-        clock=FakeClock(itertools.repeat(0.0)),
-        display=Quiet(),
-    )
     suspects = [suspect("spin/same", 1, 1), suspect("spin/faster", 2, 1), suspect("spin/slower", 1, 2)]
-    verdicts = judge.verdicts(suspects)
+    verdicts = made(fresh).verdicts(suspects)
     assert seen == ["spin/slower", "spin/same", "spin/faster"]
     assert {key: one.status for key, one in verdicts.items()} == dict.fromkeys(seen, "INCONCLUSIVE")
     assert "no fresh process measured it within the budget" in verdicts["spin/slower"].reason
+
+
+class TestFreshProcesses:
+    """Where the baseline's environment cannot be rebuilt."""
+
+    @pytest.mark.parametrize(
+        ("slower", "status"), [(1.0, "INCONCLUSIVE"), (1.19, "INCONCLUSIVE"), (1.5, "REGRESSED"), (0.5, "IMPROVED")]
+    )
+    def test_only_what_no_drift_explains_is_decided(
+        self, made: Callable[..., Judge], slower: float, status: str
+    ) -> None:
+        noise = itertools.cycle([0.99, 1.0, 1.01])
+        judge = made(lambda arguments, folder, keys, *_: result(keys, slower * next(noise)))
+        (verdict,) = judge.verdicts([suspect("spin/a", 1, slower)]).values()
+        assert verdict.status == status
+        assert "the driver was 1 and is 2" in verdict.reason
+
+    def test_the_most_suspicious_come_first_and_a_short_budget_is_enough_for_some(
+        self, made: Callable[..., Judge]
+    ) -> None:
+        asked: list[list[str]] = []
+        judge: Judge
+
+        def fresh(arguments: object, folder: object, keys: Sequence[str], *_: object) -> Result:
+            asked.append(list(keys))
+            judge.clock.advance(10.0)  # type: ignore[attr-defined]  # it is a fake
+            return result(keys, 2.0)
+
+        judge = made(fresh, budget_s=55.0)
+        verdicts = judge.verdicts([suspect(f"spin/{number}", 1, 1 + number) for number in range(20)])
+        assert asked[0] == [f"spin/{number}" for number in range(19, 19 - TOGETHER, -1)]
+        assert len(asked) == 6
+        statuses = [verdicts[f"spin/{number}"].status for number in range(20)]
+        assert statuses[-TOGETHER:] == ["REGRESSED"] * TOGETHER
+        assert "within the budget" not in verdicts["spin/19"].reason
+
+    def test_ctrl_c_leaves_what_is_known_by_then(self, made: Callable[..., Judge]) -> None:
+        runs = itertools.count()
+
+        def fresh(arguments: object, folder: object, keys: Sequence[str], *_: object) -> Result:
+            if next(runs) == 3:
+                raise KeyboardInterrupt
+            return result(keys, 2.0)
+
+        judge = made(fresh)
+        with pytest.raises(KeyboardInterrupt):
+            judge.verdicts([suspect("spin/a", 1, 2)])
+        assert judge.found["spin/a"].status == "REGRESSED"
+        assert "judged by 3 fresh processes" in judge.found["spin/a"].reason
+
+    def test_what_a_failed_rebuild_took_is_not_the_judges_time(
+        self, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Judge]
+    ) -> None:
+        given: list[float] = []
+        judge: Judge
+
+        @contextmanager
+        def rebuilt(*_: object) -> Iterator[None]:
+            judge.clock.advance(1000.0)  # type: ignore[attr-defined]  # it is a fake
+            raise SideError("no such version")
+            yield
+
+        def fresh(arguments: object, folder: object, keys: Sequence[str], faults: object, left_s: float) -> Result:
+            given.append(left_s)
+            return result(keys, 2.0)
+
+        monkeypatch.setattr(timing_judge.environments, "rebuilt", rebuilt)
+        judge = made(fresh, budget_s=60.0)
+        judge.verdicts([suspect("spin/a", 1, 2)])
+        assert given == [60.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "forced", "judged"), [(True, False, True), (False, False, False), (False, True, True)]
+)
+def test_a_time_is_judged_where_something_changed_or_on_request(changed: bool, forced: bool, judged: bool) -> None:
+    one = suspect("spin/a", 1, 2)
+    now = NOW if changed else THEN
+    verdict = at_once(one.entry, one.record, now, Tolerances(), forced=forced)
+    assert (verdict is None) == judged
+    if verdict is not None:
+        assert verdict.status == "SAME"
+
+
+def test_what_is_new_or_failed_needs_no_judging() -> None:
+    one = suspect("spin/a", 1, 2)
+    new = at_once(None, one.record, NOW, Tolerances(), forced=True)
+    failed = at_once(one.entry, replace(one.record, status="failed", reason="x"), NOW, Tolerances(), forced=True)
+    assert [verdict and verdict.status for verdict in (new, failed)] == ["NEW", "REGRESSED"]

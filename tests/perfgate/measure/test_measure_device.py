@@ -23,8 +23,8 @@ from perfgate.measure.timers import STARVED
 from perfgate.measure.yield_points import may_pause
 from perfgate.plugin.worker_mode import WorkerMeasure
 
-from tests.perfgate.measure.test_measurement import FakeReplay
 from tests.support.fake_accelerator import MIB, FakeAccelerator, FakeWallClock, Kernel, LostContextError
+from tests.support.fake_replay import FakeReplay
 
 pytestmark = pytest.mark.usefixtures("no_collections")
 

@@ -1,7 +1,7 @@
 """The five passes of ``measure``, on a clock and a meter that show what they are told."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +12,11 @@ from perfgate.measure.clocks import FakeClock
 from perfgate.measure.measurement import FellBackError, Instruments, MeasurePolicy, OutputChangedError
 from perfgate.measure.memory import BALLAST_BYTES, FakeMeter, MeterError
 
+from tests.support.fake_replay import FakeReplay
+
 pytestmark = pytest.mark.usefixtures("no_collections")
 
 PEAK = BALLAST_BYTES + 1
-
-
-class FakeReplay:
-    """Stands for pytest-benchmark: keeps the samples it is given."""
-
-    def __init__(self, disabled: bool = False) -> None:
-        self.disabled = disabled
-        self.given: list[list[float]] = []
-
-    def replay(self, samples: Sequence[float]) -> None:
-        self.given.append(list(samples))
 
 
 class Bench:

@@ -95,10 +95,8 @@ class Rhythm:
         self._durations = durations
         self.clock = FakeClock(itertools.repeat(0.0))
         self.rounds = Rounds(WallTimer(self.clock), Watch(clock=self.clock), budget_s, precision)
-        self.inputs: list[int] = []
 
     def call(self, one_input: int = 0) -> int:
-        self.inputs.append(one_input)
         self.clock.advance(next(self._durations))
         return 10 * one_input
 
@@ -112,12 +110,6 @@ class TestRounds:
         assert looked[0] == MIN_ROUNDS
         assert all(after == int(before * LOOK_EVERY) + 1 for before, after in itertools.pairwise(looked))
         assert len(looked) < 20
-
-    def test_a_round_of_several_calls_is_told_by_its_call(self) -> None:
-        rhythm = Rhythm(itertools.repeat(0.5))
-        found = rhythm.rounds.until_precise(rhythm.call, 4, None)
-        assert found.times == [0.5] * MIN_ROUNDS
-        assert len(rhythm.inputs) == 4 * MIN_ROUNDS
 
     def test_samples_are_those_of_the_rounds_results(self) -> None:
         rhythm = Rhythm(itertools.count(1.0))

@@ -19,7 +19,7 @@ from perfgate.records.record import Metric, Record
 from tests.support.baseline_entries import FINGERPRINT, REFRESH, entry
 
 KEY = "sum/a"
-TIMES_S = (0.50, 0.51, 0.49, 0.505, 0.495)
+TIMES_S = (0.51, 0.49, 0.50, 0.505, 0.495)
 
 
 def measured(key: str = KEY, seconds: float = 0.5, peak: int = 1024, **changes: Any) -> Record:
@@ -87,13 +87,18 @@ class TestEntries:
         return new_baseline.entries(results, tests, REFRESH, statistics)
 
     def test_samples_of_all_processes_and_the_latency_of_each(self) -> None:
-        processes = [process(measured(seconds=seconds, peak=1024 + int(seconds))) for seconds in (1.0, 2.0, 6.0)]
+        processes = [
+            process(measured(seconds=seconds, peak=1024 + int(seconds), notes=[f"{seconds}"]))
+            for seconds in (1.0, 2.0, 6.0)
+        ]
         found = self.made(*processes)[KEY]
         latency = found.record.metrics["latency_s"]
         assert found.by_process_s == (1.0, 2.0, 6.0)
         assert latency.value == 3.0
         assert latency.samples == pytest.approx((1.0, 1.1, 2.0, 2.2, 6.0, 6.6))
-        assert found.record.value("peak_memory_bytes") == 1025, "of what is exact the first process tells"
+        assert (found.record.value("peak_memory_bytes"), found.record.notes) == (1025, ["1.0"]), (
+            "the rest is the first's"
+        )
         assert found.benchmark == {"name": f"test of {KEY}", "stats": {"of": list(latency.samples)}}
 
     def test_an_interval_of_one_process_is_none_of_all(self) -> None:

@@ -169,4 +169,5 @@ class TestRefreshed:
     @pytest.mark.parametrize("stored_as", [Path("0008_x.json"), None])
     def test_the_lead_names_the_file_where_there_is_one(self, stored_as: Path | None) -> None:
         (lead,) = self.section(None, stored_as).lead
-        assert ("0008_x.json" in lead) is (stored_as is not None)
+        assert lead.startswith("Stored as 0008_x.json") is (stored_as is not None)
+        assert "None" not in lead

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
+from perfgate.plugin import case_end
 
 from tests.conftest import Project
 
@@ -87,3 +92,35 @@ class TestFailures:
         """)
         project.run().assert_outcomes(failed=1)
         assert project.records()["test_one/default"]["reason"] == "[XPASS(strict)] cannot add yet"
+
+
+class TestMessage:
+    """What of a failure a record keeps."""
+
+    def message(self, fn: Callable[[], None], longrepr: str = "") -> str:
+        report: Any = SimpleNamespace(longrepr=longrepr)
+        return case_end._message(pytest.CallInfo.from_call(fn, "call"), report)
+
+    def raising(self, error: BaseException) -> Callable[[], None]:
+        def fail() -> None:
+            raise error
+
+        return fail
+
+    def test_an_error_has_its_type_and_its_words(self) -> None:
+        assert self.message(self.raising(OSError("no model"))) == "OSError: no model"
+        assert self.message(self.raising(ValueError())) == "ValueError: "
+
+    def test_a_skip_has_its_reason_alone(self) -> None:
+        assert self.message(lambda: pytest.skip("not today")) == "not today"
+
+    def test_what_pytest_adds_of_an_assertions_values_is_left_out(self) -> None:
+        error = AssertionError("the builtin is wrong\nassert 45 == 46\n  +  where")
+        assert self.message(self.raising(error)) == "AssertionError: the builtin is wrong"
+
+    def test_a_long_one_is_cut(self) -> None:
+        assert len(self.message(self.raising(OSError("x" * 10_000)))) == case_end.REASON_LIMIT
+
+    def test_without_an_error_it_is_pytests_own_text(self) -> None:
+        assert self.message(lambda: None, "[XPASS(strict)] " + "x" * 1_000).startswith("[XPASS(strict)] x")
+        assert len(self.message(lambda: None, "x" * 1_000)) == case_end.REASON_LIMIT

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
+from perfgate.machine.health import BUSY_LOAD
+from perfgate.plugin import progress
+from perfgate.plugin.record_log import RecordLog
+from perfgate.records.record import Metric, Record
+from perfgate.report import duration
 
 from tests.conftest import Project
+from tests.support.benchmark_items import Item, items, row
 
 BUILTIN = "sums/builtin-n10"
 
@@ -42,3 +52,51 @@ class TestLines:
         assert len(told) == 1
         assert "the abacus broke" in lines[told[0]]
         assert told[0] < next(n for n, line in enumerate(lines) if "= FAILURES =" in line)
+
+
+def context_of(items: list[Any], load: float | None = 0.0, **remembered: float) -> Any:
+    """A session in which these items wait, on a machine as busy as that."""
+    log = RecordLog("cpu", ())
+    log.waiting = items
+    log.remembered = {f"sums/{how}": seconds for how, seconds in remembered.items()}
+    return SimpleNamespace(log=log, device="cpu", workbench=SimpleNamespace(health=SimpleNamespace(load_1min=load)))
+
+
+class TestPlan:
+    def test_nothing_to_run_is_no_plan(self) -> None:
+        assert progress.plan(context_of([], load=9.0)) == []
+
+    def test_cases_are_counted_by_benchmark_and_their_times_added(self) -> None:
+        waiting = [*items("loop", "builtin"), Item(name="test_other")]
+        (line,) = progress.plan(context_of(waiting, loop=70.0, builtin=50.0))
+        assert line.startswith(f"perfgate: 3 cases on cpu (2 sums, 1 test_other), about {duration(120.0)}")
+        assert "1 cases of unknown length" in line
+        assert "a guess" not in line
+
+    def test_a_guess_is_called_one(self) -> None:
+        (line,) = progress.plan(context_of([Item(row("loop", expected_s=70.0))]))
+        assert f"about {duration(70.0)}" in line
+        assert "a guess" in line
+
+    @pytest.mark.parametrize(("load", "lines"), [(None, 1), (BUSY_LOAD, 1), (BUSY_LOAD + 0.1, 2)])
+    def test_a_busy_machine_is_told(self, load: float | None, lines: int) -> None:
+        assert len(progress.plan(context_of(items("loop"), load, loop=1.0))) == lines
+
+
+class TestLine:
+    RECORD = Record("sums", 1, {}, "sums/loop", metrics={"latency_s": Metric("sampled", "s", "lower", 0.5)})
+
+    @pytest.mark.parametrize(
+        ("position", "left_s", "told"), [(1, 90.0, True), (3, 90.0, False), (1, 0.0, False), (1, None, False)]
+    )
+    def test_what_is_left_is_told_while_there_is_any(self, position: int, left_s: float | None, told: bool) -> None:
+        text = progress.line(self.RECORD, position, 3, 2.0, left_s)
+        assert text.startswith(f"[{position}/3] sums/loop: ")
+        assert (" left)" in text) is told
+
+    def test_a_failure_is_one_line(self) -> None:
+        report: Any = SimpleNamespace(longrepr="two\n  lines", nodeid="test_sums.py::test_one")
+        assert progress.reason(report, "a\nline") == "two lines"
+        report.longrepr = object()  # a traceback of pytest's
+        assert progress.reason(report, "a\nline") == "a line"
+        assert progress.reason(report, None) == "test_sums.py::test_one"

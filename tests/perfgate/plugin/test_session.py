@@ -1,9 +1,15 @@
-"""A session's context: when nothing is measured."""
+"""What one session works with; with the benchmarks disabled, nothing is measured."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
+from perfgate.machine import environment
+from perfgate.plugin import session
 
 from tests.conftest import Project
 
@@ -32,3 +38,45 @@ class TestDisabled:
         project.benchmark("def test_plain(): pass")
         result = project.run("--benchmark-disable")
         result.stdout.no_fnmatch_line("*nothing was measured*")
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "disabled"),
+    [(None, False), (SimpleNamespace(disabled=False), False), (SimpleNamespace(disabled=True), True)],
+)
+def test_disabled_is_pytest_benchmarks_word(benchmarks: Any, disabled: bool, pytester: pytest.Pytester) -> None:
+    """Where it does not take part there is nobody to say it."""
+    config: Any = pytester.parseconfig("-p", "perfgate.plugin")
+    context = session.SessionContext.start(config)
+    if benchmarks is not None:
+        config._benchmarksession = benchmarks
+    assert context.disabled is disabled
+
+
+def test_a_session_has_one_context(pytester: pytest.Pytester) -> None:
+    config = pytester.parseconfig("-p", "perfgate.plugin", "--perfgate-device=cpu")
+    context = session.of(config)
+    assert session.of(config) is context
+    assert context.device == "cpu"
+
+
+def test_a_device_that_is_not_there_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    with pytest.raises(pytest.UsageError, match="abacus"):
+        session.of(pytester.parseconfig("-p", "perfgate.plugin", "--perfgate-device=abacus"))
+
+
+def test_faults_and_code_are_in_the_fingerprint(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml("[tool.perfgate]\nsources = ['*.py']\npackages = ['pytest', 'absent']")
+    found = []
+    for faults, source in (((), "1"), (("--perfgate-inject=wrong",), "1"), ((), "2")):
+        pytester.makepyfile(test_one=source)
+        found.append(session.of(pytester.parseconfig("-p", "perfgate.plugin", *faults)).fingerprint())
+    assert [one.faults for one in found] == [(), ("wrong",), ()]
+    assert found[0].code == found[1].code != found[2].code
+    assert found[0].versions["pytest"] == pytest.__version__
+
+
+def test_baselines_are_this_machines_unless_another_is_named(pytester: pytest.Pytester) -> None:
+    context = session.of(pytester.parseconfig("-p", "perfgate.plugin", "--perfgate-device=cpu"))
+    own = environment.machine_key(environment.machine("cpu"))
+    assert [context.baselines().machine_key, context.baselines("mars").machine_key] == [own, "mars"]

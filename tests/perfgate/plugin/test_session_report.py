@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
+from perfgate.plugin.session_report import SessionReport
 
 from tests.conftest import Project
 
@@ -87,3 +90,31 @@ class TestProcess:
         )
         session = json.loads((project.path / "out.json").read_text())["perfgate"]
         assert session["interrupted"] is project.results()["session"]["interrupted"] is True
+
+
+class TestExitStatus:
+    def status(self, statuses: list[str], given: int = 0, collected: int = 2, error: str | None = None) -> int:
+        records = {str(n): SimpleNamespace(status=one) for n, one in enumerate(statuses)}
+        context: Any = SimpleNamespace(records=records)
+        report = SessionReport(context, None, interrupted=False)
+        report.error = error
+        return report.exit_status(given, collected)
+
+    @pytest.mark.parametrize(
+        ("statuses", "status"),
+        [
+            (["measured", "skipped"], pytest.ExitCode.OK),
+            (["skipped", "skipped"], pytest.ExitCode.NO_TESTS_COLLECTED),
+            (["skipped"], pytest.ExitCode.OK),  # another test passed
+            ([], pytest.ExitCode.OK),
+        ],
+        ids=["measured", "all skipped", "skipped beside another", "none"],
+    )
+    def test_nothing_measured_is_no_success(self, statuses: list[str], status: int) -> None:
+        assert self.status(statuses) == status
+
+    def test_a_report_that_could_not_be_written_fails(self) -> None:
+        assert self.status(["measured"], error="no space") == pytest.ExitCode.TESTS_FAILED
+
+    def test_what_pytest_found_stays(self) -> None:
+        assert self.status(["skipped", "skipped"], pytest.ExitCode.INTERRUPTED) == pytest.ExitCode.INTERRUPTED

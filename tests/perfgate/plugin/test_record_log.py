@@ -98,7 +98,8 @@ class TestTimes:
         log.remembered = {"sums/loop": 3.0, "sums/builtin": 4.0}
         log.waiting = items("loop", "builtin", "unknown")
         assert log.expected_left() == 7.0
-        log.add(log.record_of(log.waiting[0]))
+        ended, *_ = [log.record_of(item) for item in log.waiting]
+        log.add(ended)
         assert [log.record_of(item).key for item in log.waiting] == ["sums/builtin", "sums/unknown"]
         assert log.expected_left() == 4.0
 

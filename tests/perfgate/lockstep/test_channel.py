@@ -55,6 +55,7 @@ def test_an_answer_arrives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PIPES, f"{to_worker},{from_worker}")
     worker = Channel.from_environment()
     assert worker is not None
+    os.set_blocking(answering, False)
     worker.answer("times", s=[0.5])
     assert protocol.read(os.read(answering, 1000), protocol.ANSWERED) == ("times", {"s": [0.5]})
     os.write(asking, protocol.line("go"))

@@ -109,9 +109,17 @@ class TestSideBySide:
         assert (taken.log_ratio, taken.spent, taken.out_of_memory) == (None, True, True)
         assert statuses(taken) == {"B": "failed"}
 
-    def test_times_in_doubt_are_no_ratio(self) -> None:
+    def test_a_test_that_ends_inside_a_block_spends_the_pair(self) -> None:
+        """The other side may be inside its own, where it cannot be told to leave."""
+        workers, asked = sides(b={"block": "failed"})
+        taken = side_by_side(workers, KEYS, exact=False)
+        assert (taken.log_ratio, taken.spent, statuses(taken)) == (None, True, {"B": "failed"})
+        assert "A stop" not in asked
+
+    @pytest.mark.parametrize("exact", [True, False])
+    def test_times_in_doubt_are_no_ratio(self, exact: bool) -> None:
         workers, _ = sides(a={"doubts": True})
-        taken = side_by_side(workers, KEYS, exact=True)
+        taken = side_by_side(workers, KEYS, exact=exact)
         assert taken.log_ratio is None
         assert taken.doubts == {"A": ["throttled"]}
         assert taken.records["A"].doubts == []

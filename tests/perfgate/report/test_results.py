@@ -1,21 +1,17 @@
-"""results.json: written, read, damaged; and the report made from it again."""
+"""results.json: written, read, damaged."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
-from perfgate.report import results, write
+from perfgate.report import results
 from perfgate.report.results import Results, ResultsError
 
-from tests.conftest import Project
 from tests.support import report_sections
 from tests.support.report_sections import record
 
@@ -65,54 +61,3 @@ class TestFile:
         path.write_bytes(b"\xff\xfe{")
         with pytest.raises(ResultsError, match=re.escape(str(path))):
             results.load(path)
-
-
-def files(project: Project, folder: str = "perf-report") -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (project.path / folder).iterdir()}
-
-
-def again(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python -m perfgate report`` in the project's folder."""
-    command = [sys.executable, "-m", "perfgate", "report", *arguments]
-    return subprocess.run(command, cwd=project.path, capture_output=True, text=True, timeout=60, check=False)
-
-
-class TestAgain:
-    def test_page_and_summary_are_the_same_to_the_byte(self, project: Project) -> None:
-        project.run().assert_outcomes(passed=2, skipped=1, deselected=1)
-        first = files(project)
-        assert set(first) == {"results.json", "summary.md", "index.html"}
-        for name in ("summary.md", "index.html"):
-            (project.path / "perf-report" / name).unlink()
-        done = again(project)
-        assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
-        assert "perfgate: wrote results.json, summary.md, index.html into perf-report" in done.stdout
-        assert "All the sums" in done.stdout
-        assert files(project) == first
-
-    def test_from_elsewhere_into_elsewhere(self, project: Project) -> None:
-        project.run()
-        first = files(project)
-        shutil.move(project.path / "perf-report", project.path / "kept")
-        done = again(project, "--from", "kept/results.json", "--report-dir", "new", "--perfgate-no-html")
-        assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
-        assert files(project, "new") == {name: first[name] for name in ("results.json", "summary.md")}
-        assert files(project, "kept") == first
-
-    @pytest.mark.parametrize("content", [None, "{"])
-    def test_no_results_are_a_usage_error(self, project: Project, content: str | None) -> None:
-        if content is not None:
-            (project.path / "perf-report").mkdir()
-            (project.path / "perf-report" / "results.json").write_text(content)
-        done = again(project)
-        assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        said = done.stdout + done.stderr
-        assert "perf-report/results.json holds no results that this perfgate can read" in said
-        assert "Traceback" not in said
-
-    def test_it_is_no_run_of_a_workflow(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        project.run()
-        shared = project.path / "step.md"
-        monkeypatch.setenv(write.STEP_SUMMARY, str(shared))
-        assert again(project).returncode == pytest.ExitCode.OK
-        assert not shared.exists()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import scipy.stats  # noqa: F401  # loads numpy before pytester's runs, which would each load it anew, and cannot
-from perfgate.plugin.terminal_summary import TABLE_OPTIONS
 
 from tests.conftest import PERF, Project
 from tests.support.subprocesses import finding
@@ -98,52 +97,6 @@ class TestShort:
             assert len(found) == 1
             assert "column number 0" in found[0]
             assert "column number 11" in found[0]
-
-
-class TestBenchmarkTable:
-    """pytest-benchmark's own table."""
-
-    def shown(self, project: Project, *arguments: str) -> bool:
-        return any("benchmark 'sums'" in line for line in project.run(*arguments).outlines)
-
-    def test_left_out_where_all_of_it_is_in_the_report(self, project: Project) -> None:
-        assert not self.shown(project)
-
-    @pytest.mark.parametrize("asked", ["-v", "--benchmark-columns=min,max", "--benchmark-sort=min"])
-    def test_there_when_asked_for(self, project: Project, asked: str) -> None:
-        assert self.shown(project, asked)
-
-    def test_its_options_are_known_by_the_names_they_have(self, project: Project) -> None:
-        text = "\n".join(project.run("--help").outlines)
-        assert [one for one in TABLE_OPTIONS if one not in text] == []
-
-    def test_there_for_benchmarks_that_perfgate_does_not_measure(self, project: Project) -> None:
-        project.pytester.makepyfile(test_theirs="def test_theirs(benchmark):\n    benchmark(lambda: 1)\n")
-        assert any(
-            "test_theirs" in line and "OPS" not in line for line in project.run("--benchmark-max-time=0.01").outlines
-        )
-
-
-class TestProgress:
-    def test_one_line_where_there_is_no_terminal(self, project: Project) -> None:
-        found = project.run().outlines
-        assert not any(line.startswith("test_sums.py") or line.endswith("%]") for line in found)
-        lines = [line for line in found if line.startswith("perfgate: [")]
-        assert len(lines) == 1
-        assert lines[0].startswith("perfgate: [1/3] sums/")
-
-    def test_a_failure_is_told_at_once_with_its_reason(self, project: Project) -> None:
-        project.benchmark(
-            """
-            def test_broken(measure):
-                raise ValueError("the abacus broke")
-            """
-        )
-        lines = project.run().outlines
-        told = [n for n, line in enumerate(lines) if line.startswith("perfgate: FAILED test_broken")]
-        assert len(told) == 1
-        assert "the abacus broke" in lines[told[0]]
-        assert told[0] < next(n for n, line in enumerate(lines) if "= FAILURES =" in line)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 
 from tests.conftest import Project
@@ -13,9 +14,9 @@ DOC = (ROOT / "docs" / "own-project.md").read_text(encoding="utf-8")
 
 
 def test_its_examples_work_as_they_are(project: Project) -> None:
-    benchmark, suite = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+    benchmark, hooks, suite = map(textwrap.dedent, re.findall(r"```python\n(.*?)```", DOC, re.DOTALL))
     project.benchmark(benchmark)
-    project.pytester.makeconftest(suite)
+    project.pytester.makeconftest(f"{suite}\n\n{hooks}")
     result = project.run("--quick", "--device=cpu")
     result.assert_outcomes(passed=1)
     assert list(project.records()) == ["test_sum/default"]

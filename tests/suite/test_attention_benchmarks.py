@@ -1,4 +1,4 @@
-"""The attention benchmarks: their tables, what they assert, and that each assertion can fail."""
+"""The attention benchmarks: what they assert, and that each assertion can fail."""
 
 from __future__ import annotations
 
@@ -9,38 +9,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from perfgate import slug
-
 from fixtures import attention
 from tests.support.subprocesses import finding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def collect(*arguments: str) -> list[str]:
-    """The ids of the attention cases that a command line selects."""
-    command = [sys.executable, "-m", "pytest", "perf/test_attention.py", "--device", "cpu", "--collect-only", "-q"]
-    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return re.findall(r"::test_(attention_\w+\[\S+\])", done.stdout)
-
-
-def test_default_set_is_at_most_40_and_every_backend_is_in_it() -> None:
-    default = collect()
-    assert 30 <= len(default) <= 40
-    for name in attention.backends():
-        has_call = attention.backend(name).prepare is not None
-        assert any(f"[{slug(name)}-fp32" in one for one in default) is has_call, name
-    assert sum("sq4096" in one for one in default if "prefill" in one) >= 3
-    quick, every = collect("--quick"), collect("--all-cases")
-    assert set(quick) < set(default) < set(every)
-    assert 0 < len(quick) <= 5
-
-
-def test_selection_narrows_and_never_renames() -> None:
-    default = collect()
-    assert collect("--attention", "fa2") == [one for one in default if "[fa2-fp32" in one and "vs" not in one]
-    assert collect("--quantization", "nf4") == []
-    assert collect("--quantization", "fp32") == default
 
 
 PLANTED = """

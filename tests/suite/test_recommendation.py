@@ -16,7 +16,6 @@ from perfgate.report import Section, markdown, page, terminal
 from suite_report import experiment, recommendation
 from suite_report.recommendation import Recommendation, recommend
 
-from fixtures import limits
 from fixtures.limits import NO_LIMITS, Limits
 from tests.suite.test_experiment import row
 
@@ -183,62 +182,6 @@ def test_the_front_is_what_no_row_of_sufficient_quality_beats(
         assert (one in found.front) != any(beats(other, one) for other in found.front)
     assert all(one in good for one in found.front)
     assert [one.memory for one in found.front] == sorted(one.memory for one in found.front)
-
-
-class TestSize:
-    @pytest.mark.parametrize(
-        ("text", "size"),
-        [
-            ("1", 1),
-            ("900MB", 900_000_000),
-            ("2GiB", 2**31),
-            ("1.5 gib", 3 * 2**29),
-            (" 512MiB ", 2**29),
-            ("0.5KiB", 512),
-            ("7b", 7),
-        ],
-    )
-    def test_as_people_write_it(self, text: str, size: int) -> None:
-        assert limits.size_bytes(text) == size
-
-    @pytest.mark.parametrize(
-        "text", ["", "0", "0GiB", "-1GiB", "GiB", "2TiB", "2 G", "1e3", "1,5GiB", "nan", "1.GiB", "0.1", "2GiB 3"]
-    )
-    def test_what_is_no_size(self, text: str) -> None:
-        with pytest.raises(pytest.UsageError, match=re.escape(f"--max-memory: got {text!r}, expected a size above 0")):
-            limits.size_bytes(text)
-
-
-class Config:
-    def __init__(self, **given: object) -> None:
-        self._given = given
-
-    def getoption(self, name: str) -> object:
-        return self._given.get(name.removeprefix("--").replace("-", "_"))
-
-
-class TestOptions:
-    def test_none_and_all(self) -> None:
-        assert limits.from_config(Config()) == NO_LIMITS  # type: ignore[arg-type]
-        given = Config(max_memory="1KiB", min_quality=0.9, min_throughput=3.0)
-        assert limits.from_config(given) == Limits(1024, 0.9, 3.0)  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize(
-        ("option", "value"),
-        [
-            ("min_quality", -0.1),
-            ("min_quality", 95.0),
-            ("min_quality", float("nan")),
-            ("min_throughput", 0.0),
-            ("min_throughput", -1.0),
-            ("min_throughput", float("inf")),
-            ("min_throughput", float("nan")),
-            ("max_memory", "much"),
-        ],
-    )
-    def test_each_says_what_it_takes(self, option: str, value: object) -> None:
-        with pytest.raises(pytest.UsageError, match=f"--{option.replace('_', '-')}: got .*, expected "):
-            limits.from_config(Config(**{option: value}))  # type: ignore[arg-type]
 
 
 class Tables(HTMLParser):

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +15,7 @@ from perfgate.records.record import Record
 from perfgate.report import markdown, page, terminal
 from suite_report import experiment, recommendation
 
-from fixtures.checkpoint import Synthetic
 from fixtures.limits import NO_LIMITS, Limits
-from fixtures.options import SuiteSettings
-from fixtures.prompts import load_prompts
-from fixtures.subject import Subject
 from fixtures.synthetic import LABEL, PROVENANCE
 from tests.fixtures.test_synthetic import TINY
 from tests.suite.test_experiment import row
@@ -154,21 +149,3 @@ def test_the_experiment_runs_and_its_records_say_so(run: Callable[..., dict[str,
 def test_an_ab_comparison_has_the_same_model_on_both_sides(run: Callable[..., dict[str, Any]]) -> None:
     found = run("--versus", sys.executable, "-k", "eager", "--versus-budget", "60")
     assert found["sections"]["versus"]["pairs"] >= 1
-
-
-class Pool:
-    """Stands in for a pool of models: only the inputs are asked for."""
-
-    def __init__(self, checkpoint: Any) -> None:
-        self.checkpoint = checkpoint
-
-
-def test_inputs_are_folded_where_they_are_encoded(tiny: Any) -> None:
-    texts = load_prompts("en")
-    suite = SuiteSettings(SimpleNamespace(label=None), texts, None, 1, None, None)  # type: ignore[arg-type]
-    small = Synthetic(replace(TINY, vocab_size=64), tiny.folder)
-    own, lent = (Subject(Pool(one), suite, "cpu", None) for one in (tiny.checkpoint, small))  # type: ignore[arg-type]
-    assert max(max(one.token_ids) for one in own.inputs) >= 64
-    assert [one.token_ids for one in lent.inputs] == [tuple(i % 64 for i in one.token_ids) for one in own.inputs]
-    assert max(lent.long_input.token_ids) < 64
-    assert own.notes == []

@@ -3,6 +3,7 @@ from the arithmetic."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -167,3 +168,20 @@ def continued(loaded: Loaded, name: str) -> tuple[tuple[tuple[int, ...], ...], T
     batch = batches([encode(loaded.tokenizer, str(number), text) for number, text in enumerate(TEXTS)], len(TEXTS))[0]
     generation, logits = generate_with_logits(batch, loaded, backend, 6, WallClock())
     return generation.tokens, logits
+
+
+def of_every_kind(test: Callable[..., None]) -> Callable[..., None]:
+    """Let a test take a ``problem``: drawn ones, and those that a loop order has got wrong before."""
+    from hypothesis import example, given
+
+    for problem in (
+        Problem(),  # a single token
+        Problem(seqlen_q=1, seqlen_k=24, causal=True, head_dim=64),  # decoding
+        Problem(seqlen_q=20, seqlen_k=7, causal=True),  # the first 13 queries see no key
+        Problem(seqlen_q=7, seqlen_k=20, causal=True, block_q=3, block_k=6),
+        Problem(batch_size=2, seqlen_q=9, seqlen_k=9, causal=True, padding="left", head_dim=16),
+        Problem(batch_size=2, group=4, seqlen_q=9, seqlen_k=9, causal=True, padding="right", head_dim=16),
+        Problem(seqlen_q=20, seqlen_k=20, head_dim=64, magnitude=10.0),  # scores around 800
+    ):
+        test = example(problem=problem)(test)
+    return given(problem=problems())(test)

@@ -1,9 +1,11 @@
-"""Sections made up for the tests of the report: every style of chart, texts that attack, and a report of 300 cases."""
+"""Sections made up for the tests of the report: every style of chart, texts that attack, and a report of 300 cases; and
+a record of one case."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perfgate.records.record import Metric, Record
 from perfgate.report import Column, Section, Table, decimals, mebibytes, percent
 from perfgate.report.charts import Axis, Chart, Series
 
@@ -178,3 +180,9 @@ def large(cases: int = 300) -> list[Section]:
     names = [f"benchmark/case-{at}" for at in range(30)]
     charts = [intervals(f"chart {n}", names) if n % 2 else spread(f"chart {n}", names) for n in range(10)]
     return [*tables, Section("charts", "Charts", notes=[f"case {at}: a note" for at in range(cases)], charts=charts)]
+
+
+def record(**metrics: float) -> Record:
+    """The record of one case with these metrics."""
+    made = {name: Metric("exact", "x", "lower", value) for name, value in metrics.items()}
+    return Record("sums", 1, {}, "sums/loop", metrics=made)

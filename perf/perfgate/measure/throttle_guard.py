@@ -18,7 +18,7 @@ COOL_S = 0.5
 """How long to let a throttled device rest before looking again: clocks follow heat and power within tenths of it."""
 WAIT_S = 30.0
 """At most so many seconds of a case go into waiting, and no more than its own time budget; from then on its rounds are
-kept, and doubted. Less than :data:`perfgate.pair.ANSWER_TIMEOUT_S`."""
+kept, and doubted. Less than :data:`perfgate.lockstep.pair.ANSWER_TIMEOUT_S`."""
 SESSION_WAIT_S = 300.0
 """At most so many seconds of a session go into waiting: a device that never cools down must not cost a whole run."""
 READ_EVERY_S = 0.05

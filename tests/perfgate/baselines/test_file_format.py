@@ -14,7 +14,7 @@ from perfgate.baselines.store import BaselineStore, to_json
 from perfgate.records.record import Metric, Record
 from perfgate.records.validate import RecordError
 
-from tests.perfgate.baselines.test_store import REFRESH, entry, without_samples
+from tests.support.baseline_entries import REFRESH, entry, without_samples
 
 NAMES = st.text("abc_.", min_size=1, max_size=4)
 NUMBERS = st.integers(0, 2**70) | st.floats(allow_nan=False, allow_infinity=False)

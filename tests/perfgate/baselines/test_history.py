@@ -11,7 +11,7 @@ from perfgate.records.fingerprint import Fingerprint
 from perfgate.records.record import Metric, Record
 from perfgate.report import markdown, page
 
-from tests.perfgate.baselines.test_store import REFRESH, entry
+from tests.support.baseline_entries import REFRESH, entry
 
 NEWER = Refresh("2026-12-01T12:00:00+0000", "new torch", Fingerprint("code", {"python": "3.12.1"}), 7)
 

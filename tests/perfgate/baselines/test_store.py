@@ -11,33 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from perfgate.baselines import file_format
-from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry, Refresh, load, to_json
-from perfgate.records.fingerprint import Fingerprint
-from perfgate.records.record import Metric, Record
+from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Refresh, load, to_json
 
-FINGERPRINT = Fingerprint("code", {"python": "3.11.7"}, commit="0123456789abcdef", dirty=False)
-REFRESH = Refresh("2026-11-23T12:00:00+0000", "first", FINGERPRINT, 5, {"before": {"load_1min": 0.1}})
-
-
-def entry(key: str, seconds: float = 0.5, refresh: Refresh = REFRESH) -> Entry:
-    metrics = {
-        "latency_s": Metric("sampled", "s", "lower", seconds, samples=(seconds, 1.1 * seconds)),
-        "peak_memory_bytes": Metric("exact", "bytes", "lower", 1024),
-    }
-    record = Record(
-        key.partition("/")[0],
-        1,
-        {"size": 3},
-        key,
-        provenance={"kernel": "aten.sum", "package_versions": {"numpy": "2.4.6"}},
-        metrics=metrics,
-        operators={"aten.sum": 2},
-        pins={"threads": 1},
-        notes=["a note"],
-    )
-    stats = {"median": seconds, "mean": seconds, "iterations": 1, "data": [seconds]}
-    benchmark = {"name": "test_a[3]", "group": "a", "stats": stats}
-    return Entry(record, f"perf/test_a.py::test_a[{key}]", (seconds, seconds), refresh, "quick", key, benchmark)
+from tests.support.baseline_entries import FINGERPRINT, REFRESH, entry, without_samples
 
 
 def written(*keys: str) -> dict[str, Any]:
@@ -54,10 +30,6 @@ def written_in_schema_1(*keys: str) -> dict[str, Any]:
         benchmarks.append({**one.benchmark, "fullname": one.node, "extra_info": extra})
     own = {"schema": 1, "machine_key": "cpu-2c", "refreshes": [REFRESH.to_json()]}
     return {"machine_info": {}, "version": "5.3.1", "benchmarks": benchmarks, "perfgate": own}
-
-
-def without_samples(record: Record) -> Record:
-    return replace(record, metrics={name: replace(one, samples=()) for name, one in record.metrics.items()})
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""The median's interval, against the binomial distribution worked out by hand."""
+"""The median's interval, against the binomial distribution worked out by hand. The module's other two intervals are in
+``test_intervals_paired.py`` and ``test_intervals_stored.py``: together they are too long for one file."""
 
 from math import comb
 

@@ -1,19 +1,25 @@
 """What tests of more than one module of perfgate.machine use."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from perfgate.machine import nvml
 
-from tests.support.fake_nvml import FakeNvml
+if TYPE_CHECKING:
+    from tests.support.fake_nvml import FakeNvml
 
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNvml]:
     """A machine with one NVIDIA card, ``cuda:0``, on which this process holds no memory yet."""
+    from tests.support.fake_nvml import FakeNvml  # here: a machine without pynvml collects this folder too
+
     fake = FakeNvml()
     properties = SimpleNamespace(uuid="6c5f0a2e-0000-0000-0000-000000000000")
     monkeypatch.setitem(sys.modules, "pynvml", fake)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 
 import pytest
 import scipy.stats  # noqa: F401  # numpy cannot be loaded twice, as runs inside this process would
@@ -14,7 +12,6 @@ from perfgate.machine.device_errors import CONTEXT_GONE
 from perfgate.machine.device_health import DeviceLostError
 from perfgate.machine.environment import DeviceError
 
-from tests.conftest import Project
 from tests.support.fake_accelerator import MIB, FakeAccelerator
 
 CUDA_ERROR = "CUDA error: {}\nCUDA kernel errors might be asynchronously reported at some other API call."
@@ -118,94 +115,3 @@ class TestNoDevice:
         assert "too old (found version 11040).; driver: libraries have different versions: reboot)" in str(
             refused.value
         )
-
-
-BENCHMARK = """
-    import os
-
-    import pytest
-    import torch
-    from perfgate import Kernel
-
-    BROKEN = []
-
-    @pytest.fixture
-    def device():
-        if BROKEN:
-            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
-        return "a device"
-
-    def breaks():
-        BROKEN.append(True)
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-
-    def process():
-        with open("processes.log", "a") as log:
-            log.write(f"{os.getpid()} ")
-        return 1
-
-    def test_a(device, measure): measure(process)
-    def test_b(device, measure): measure(breaks)
-    def test_c(device, measure): measure(process)
-    def test_d(device, measure): pytest.skip("lacks an abacus")
-    def test_e(device, measure): measure(process, kernel=Kernel("fa2", ran=("fa2",)))
-    def test_f(device, measure): measure(process, check=lambda result: None if result == 2 else pytest.fail("wrong"))
-    def test_g(device, measure): measure(breaks)
-    def test_h(device, measure): measure(process)
-    def test_plain(): assert BROKEN
-"""
-
-
-class TestTheRest:
-    @pytest.fixture
-    def broken(self, project: Project) -> Project:
-        project.benchmark(BENCHMARK)
-        return project
-
-    def processes(self, project: Project) -> list[int]:
-        return list(dict.fromkeys(map(int, (project.path / "processes.log").read_text().split())))
-
-    def test_goes_on_in_fresh_processes(self, broken: Project) -> None:
-        result = broken.run("--benchmark-json=out.json")
-        result.assert_outcomes(passed=4, skipped=1, failed=4)
-        result.stdout.fnmatch_lines(
-            [
-                "perfgate: a case broke the device's context; 6 cases go on in a fresh process",
-                "perfgate: that one lost the device as well; 1 cases go on in a fresh process",
-            ]
-        )
-        records = broken.records()
-        statuses = {key.split("/")[0].removeprefix("test_"): record["status"] for key, record in records.items()}
-        assert statuses == {
-            "a": "measured",
-            "b": "failed",
-            "c": "measured",
-            "d": "skipped",
-            "e": "fell_back",
-            "f": "failed",
-            "g": "failed",
-            "h": "measured",
-        }
-        reasons = {key.split("/")[0].removeprefix("test_"): record["reason"] for key, record in records.items()}
-        assert "the device's context is gone" in reasons["b"]
-        assert "lacks an abacus" in reasons["d"]
-        assert "of which fa2 must run" in reasons["e"]
-        assert "wrong" in reasons["f"]
-        assert "the device's context is gone" in reasons["g"]
-        assert len(self.processes(broken)) == 3  # this one, the one that test_g ended, the last
-        written = json.loads((broken.path / "out.json").read_text())["benchmarks"]
-        assert [one["name"] for one in written] == ["test_a", "test_c", "test_e", "test_h"]
-
-    def test_is_not_run_with_x(self, broken: Project) -> None:
-        broken.run("-x").assert_outcomes(passed=1, failed=1)
-
-    def test_where_no_process_starts_each_case_says_so(self, broken: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys, "executable", "/bin/false")
-        result = broken.run()
-        result.assert_outcomes(passed=2, failed=7)
-        assert "a fresh process ended with 1 and left no results" in broken.records()["test_h/default"]["reason"]
-
-    def test_with_the_benchmarks_disabled_nothing_is_started(self, broken: Project) -> None:
-        result = broken.run("--benchmark-disable")
-        assert "fresh process" not in result.stdout.str().replace("run in a fresh process", "")
-        assert len(self.processes(broken)) == 1

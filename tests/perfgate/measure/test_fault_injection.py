@@ -11,18 +11,14 @@ from perfgate.measure.measurement import Instruments, Kernel, Measure, MeasurePo
 from perfgate.measure.memory import HeapMeter
 from perfgate.records.record import Record
 
-
-class NoReplay:
-    disabled = False
-
-    def replay(self, samples: object) -> None: ...
+from tests.support.fake_replay import FakeReplay
 
 
 def measured(*texts: str, clock: object = None, **kwargs: object) -> Record:
     """A record of one small call with these faults."""
     record = Record("sums", 1, {}, "sums/ones")
     settings = MeasurePolicy(budget_s=1e-6, faults=tuple(map(parse, texts)))
-    measure = Measure(settings, Instruments(clock or WallClock(), HeapMeter()), NoReplay(), record)
+    measure = Measure(settings, Instruments(clock or WallClock(), HeapMeter()), FakeReplay(), record)
     measure(lambda: torch.ones(3).sum(), **kwargs)
     return record
 

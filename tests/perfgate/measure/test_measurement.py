@@ -1,54 +1,21 @@
 """The five passes of ``measure``, on a clock and a meter that show what they are told."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch  # loaded so that work is counted, whichever tests ran before these
 from perfgate import Kernel, Measure, Metric, Record, Work, note_kernel
-from perfgate.measure import memory, op_counts, rounds, timers
+from perfgate.measure import memory, op_counts
 from perfgate.measure.clocks import FakeClock
 from perfgate.measure.measurement import FellBackError, Instruments, MeasurePolicy, OutputChangedError
-from perfgate.measure.memory import BALLAST_BYTES, FakeMeter, MeterError
+from perfgate.measure.memory import FakeMeter, MeterError
+
+from tests.support.fake_replay import FakeReplay
+from tests.support.measured_case import PEAK, Bench
 
 pytestmark = pytest.mark.usefixtures("no_collections")
-
-PEAK = BALLAST_BYTES + 1
-
-
-class FakeReplay:
-    """Stands for pytest-benchmark: keeps the samples it is given."""
-
-    def __init__(self, disabled: bool = False) -> None:
-        self.disabled = disabled
-        self.given: list[list[float]] = []
-
-    def replay(self, samples: Sequence[float]) -> None:
-        self.given.append(list(samples))
-
-
-class Bench:
-    """One case: its clock stands still unless ``fn`` lets time pass."""
-
-    def __init__(
-        self, *, durations: Iterator[float] | None = None, meter: Any = None, disabled: bool = False, **settings: Any
-    ) -> None:
-        self.clock = FakeClock(itertools.repeat(0.0))
-        self.durations = durations or itertools.repeat(1.0)
-        self.meter = FakeMeter(PEAK) if meter is None else meter
-        self.replay = FakeReplay(disabled)
-        self.record = Record("sums", 1, {}, "sums/loop")
-        self.calls = 0
-        self.measure = Measure(MeasurePolicy(**settings), Instruments(self.clock, self.meter), self.replay, self.record)
-
-    def fn(self, value: Any = 42) -> Any:
-        self.calls += 1
-        self.clock.advance(next(self.durations))
-        return value
-
-    def metric(self, name: str) -> Metric:
-        return self.record.metrics[name]
 
 
 class TestPasses:
@@ -84,22 +51,6 @@ class TestPasses:
     def test_returns_the_result(self) -> None:
         bench = Bench()
         assert bench.measure(bench.fn, value="result") == "result"
-
-    def test_warm_up_goes_on_until_two_rounds_agree(self) -> None:
-        first = [0.0]  # the correctness call
-        bench = Bench(durations=itertools.chain(first, [9.0, 5.0, 2.0, 1.9], itertools.repeat(1.0)), budget_s=100.0)
-        bench.measure(bench.fn)
-        assert set(bench.metric("latency_s").samples) == {1.0}
-
-    def test_warm_up_is_bounded_by_rounds(self) -> None:
-        bench = Bench(durations=itertools.cycle([1.0, 3.0]), budget_s=99.0)
-        bench.measure(bench.fn, inputs=[42])
-        assert bench.calls == 1 + rounds.WARM_ROUNDS + 1 + 2  # correct, warm, the one input, profile
-
-    def test_warm_up_is_bounded_by_half_the_budget(self) -> None:
-        bench = Bench(durations=itertools.chain([0.0, 6.0], itertools.repeat(1.0)), budget_s=10.0)
-        bench.measure(bench.fn)
-        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, profile
 
 
 class TestCorrectness:
@@ -150,56 +101,6 @@ class TestCorrectness:
 
         with pytest.raises(OutputChangedError):
             bench.measure(accumulates)
-
-
-class TestStoppingRule:
-    def test_by_precision(self) -> None:
-        bench = Bench(durations=itertools.cycle([1.0, 1.05]), budget_s=100.0, precision=0.03)
-        bench.measure(bench.fn)
-        assert bench.record.stopped_by == "precision"
-        assert len(bench.metric("latency_s").samples) == 6  # the fewest that can give 95%
-
-    def test_by_precision_once_there_are_samples_enough(self) -> None:
-        rounds = itertools.chain([1.0] * 4, [3.0, 0.5], itertools.repeat(1.0))
-        bench = Bench(durations=rounds, budget_s=100.0)
-        bench.measure(bench.fn)
-        assert bench.record.stopped_by == "precision"
-        assert 6 < len(bench.metric("latency_s").samples) < 20
-
-    def test_by_budget(self) -> None:
-        bench = Bench(durations=itertools.cycle([1.0, 3.0]), budget_s=20.0, precision=0.01)
-        bench.measure(bench.fn)
-        latency = bench.metric("latency_s")
-        assert bench.record.stopped_by == "budget"
-        assert sum(latency.samples) >= 20.0
-        assert sum(latency.samples[:-1]) < 20.0
-
-    def test_a_call_longer_than_the_budget_still_gets_two_rounds_and_no_interval(self) -> None:
-        bench = Bench(durations=itertools.repeat(100.0), budget_s=1.0)
-        bench.measure(bench.fn)
-        assert bench.metric("latency_s") == Metric("sampled", "s", "lower", 100.0, samples=(100.0, 100.0))
-
-    def test_the_value_is_the_median_with_its_interval(self) -> None:
-        bench = Bench(durations=itertools.cycle([1.0, 1.0, 3.0]), budget_s=20.0)
-        bench.measure(bench.fn)
-        latency = bench.metric("latency_s")
-        assert latency.value == 1.0
-        assert latency.interval == (1.0, 3.0)
-
-
-class TestShortCalls:
-    def test_are_repeated_inside_a_round_and_divided_again(self) -> None:
-        bench = Bench(durations=itertools.repeat(3e-5))
-        bench.measure(bench.fn)
-        samples = bench.metric("latency_s").samples
-        assert samples == pytest.approx([3e-5] * len(samples))
-        per_round = 40  # 10, 20, 40: the first to fill a millisecond
-        assert bench.calls == 1 + 1 + (10 + 20 + 40) + per_round * len(samples) + 2
-
-    def test_a_call_that_fills_a_round_is_not_repeated(self) -> None:
-        bench = Bench(durations=itertools.repeat(timers.WALL_FLOOR_S * 1.001))
-        bench.measure(bench.fn)
-        assert bench.calls == 1 + 1 + 6 + 2  # correct, warm, rounds, profile
 
 
 class TestInputs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from perfgate.lockstep import child_process
 from perfgate.plugin import child_args
 
 SUITE = """
@@ -138,17 +137,6 @@ def test_addopts_and_the_environment_count_in_pytests_order(
     assert child_args.arguments(config, said.append) == first
     assert len(said) == 1
     assert "not passed on to the processes that measure: --cov=x;" in said[0]
-
-
-def test_a_child_ignores_addopts_and_nobody_traces_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "PYTEST_ADDOPTS"):
-        monkeypatch.setenv(name, "x")
-    command = child_process.command(["python"], ["tests"], "--mine")
-    assert command == ["python", "tests", "--mine", "-o", "addopts=", "-q", "-p", "no:cacheprovider"]
-    environment = child_process.environment(["slow=5%"], {"MORE": "1"})
-    assert not any(name.startswith(child_process.TRACING) for name in environment)
-    assert environment["COVERAGE_FILE"] == "x"
-    assert (environment["PYTEST_ADDOPTS"], environment["MORE"]) == ("", "1")
 
 
 def test_paths_of_the_project_are_relative(installed: pytest.Pytester, tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
+import torch  # noqa: F401  # process loads, and neither can be loaded twice
 from perfgate.compare.tolerances import Tolerances
 from perfgate.measure.fault_injection import Fault
 from perfgate.plugin.options import Settings, from_config, pyproject_table
+
+from tests.conftest import Project
 
 
 @pytest.fixture
@@ -196,3 +200,34 @@ class TestPyproject:
         path.write_text(content)
         with pytest.raises(pytest.UsageError, match=r"\[tool\.perfgate\] is not a table"):
             pyproject_table(path)
+
+
+class TestSession:
+    """What makes no sense ends the session before it collects."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--perfgate-device=abacus"], "--perfgate-device abacus: *"),
+            (["--perfgate-measure-budget=0"], "--perfgate-measure-budget: got 0, expected seconds above 0"),
+            (["--perfgate-measure-budget=soon"], "*--perfgate-measure-budget: invalid float value: 'soon'"),
+            (
+                ["--perfgate-measure-precision=500"],
+                "--perfgate-measure-precision: got 500*%, expected a percentage between 0 and 100",
+            ),
+            (
+                ["--perfgate-report-dir=test_sums.py"],
+                "--perfgate-report-dir: *test_sums.py is a file, expected a folder*",
+            ),
+        ],
+    )
+    def test_options_that_make_no_sense(self, project: Project, arguments: list[str], message: str) -> None:
+        result = project.run(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*ERROR: {message}" if "invalid" not in message else message])
+
+    def test_a_project_setting_that_does_not_exist(self, project: Project) -> None:
+        project.pytester.makepyprojecttoml("[tool.pytest.ini_options]\n[tool.perfgate]\nbudget = 5")
+        result = project.run()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*pyproject.toml: [[]tool.perfgate] has no setting 'budget'; known: *"])

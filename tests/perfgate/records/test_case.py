@@ -1,14 +1,12 @@
-"""Cases: test ids, baseline keys and tables. How pytest selects them is tested in test_plugin.py."""
+"""Cases: test ids, baseline keys and rows."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from perfgate import Case, Row, cases, part, slug
-from perfgate.plugin.case_tables import parametrize
+from perfgate import Case, Row, part, slug
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,47 +78,6 @@ class TestSlug:
         once = slug(text)
         assert set(once) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-")
         assert slug(once) == once
-
-
-def parametrized(*rows: Row) -> list[object]:
-    """The parameters that a table of ``rows`` becomes."""
-    made: list[object] = []
-
-    @cases(lambda config: rows)
-    def test_something(case: Case) -> None: ...
-
-    metafunc = SimpleNamespace(
-        definition=SimpleNamespace(iter_markers=lambda name: (m for m in test_something.pytestmark if m.name == name)),
-        config=None,
-        parametrize=lambda argument, params: made.extend(params),
-    )
-    parametrize(metafunc)  # type: ignore[arg-type]
-    return made
-
-
-class TestTable:
-    def test_ids_in_the_order_of_the_rows(self) -> None:
-        made = parametrized(Row(Pair(left="b", right="x")), Row(Pair(left="a", right="x")))
-        assert [param.id for param in made] == ["b-x", "a-x"]
-
-    def test_an_unavailable_row_is_skipped_with_its_reason_and_others_are_not(self) -> None:
-        made = parametrized(
-            Row(Pair(left="a", right="x")), Row(Pair(left="b", right="x"), unavailable="needs an abacus")
-        )
-        skips = [[mark.kwargs["reason"] for mark in param.marks if mark.name == "skip"] for param in made]
-        assert skips == [[], ["needs an abacus"]]
-
-    def test_two_rows_with_one_key_are_refused(self) -> None:
-        with pytest.raises(pytest.UsageError, match=r"two rows .* share the key 'pair/a-x'; make their fields differ"):
-            parametrized(Row(Pair(left="a", right="x")), Row(Pair(left="a", right="x"), quick=True))
-
-    def test_different_fields_that_make_one_key_are_refused_too(self) -> None:
-        with pytest.raises(pytest.UsageError, match="pair/a-b-c"):
-            parametrized(Row(Pair(left="a-b", right="c")), Row(Pair(left="a", right="b-c")))
-
-    def test_a_test_without_a_table_is_left_alone(self) -> None:
-        metafunc = SimpleNamespace(definition=SimpleNamespace(iter_markers=lambda name: iter(())))
-        assert parametrize(metafunc) is None  # type: ignore[arg-type,func-returns-value]
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,19 @@
-"""results.json: written, read, damaged; and the report made from it again."""
+"""results.json: written, read, damaged."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
-from perfgate.lockstep import fresh_process
-from perfgate.report import Column, Section, Table, decimals, results, write
+from perfgate.report import results
 from perfgate.report.results import Results, ResultsError
 
-from tests.conftest import Project
-from tests.perfgate.report.test_report import record
 from tests.support import report_sections
+from tests.support.report_sections import record
 
 SESSION = {"machine_key": "cpu-2c", "settings": {"pins": [0, 1], "quick": None}, "ledger": {"measured": ["sums/loop"]}}
 
@@ -68,112 +61,3 @@ class TestFile:
         path.write_bytes(b"\xff\xfe{")
         with pytest.raises(ResultsError, match=re.escape(str(path))):
             results.load(path)
-
-    def test_what_json_has_no_word_for_is_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
-        rows = [{"a": "row", "n": float("nan")}]
-        section = Section("s", "S", table=Table([Column("a", "a"), Column("n", "n", decimals(1))], rows))
-        with pytest.raises(write.OutputError, match=r"results\.json: .*--perfgate-report-dir DIR"):
-            write.write(tmp_path, Results(SESSION, [], [section]), html=True, shared=False)
-        assert list(tmp_path.iterdir()) == []
-
-
-def files(project: Project, folder: str = "perf-report") -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (project.path / folder).iterdir()}
-
-
-def again(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python -m perfgate report`` in the project's folder."""
-    command = [sys.executable, "-m", "perfgate", "report", *arguments]
-    return subprocess.run(command, cwd=project.path, capture_output=True, text=True, timeout=60, check=False)
-
-
-class TestAgain:
-    def test_page_and_summary_are_the_same_to_the_byte(self, project: Project) -> None:
-        project.run().assert_outcomes(passed=2, skipped=1, deselected=1)
-        first = files(project)
-        assert set(first) == {"results.json", "summary.md", "index.html"}
-        for name in ("summary.md", "index.html"):
-            (project.path / "perf-report" / name).unlink()
-        done = again(project)
-        assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
-        assert "perfgate: wrote results.json, summary.md, index.html into perf-report" in done.stdout
-        assert "All the sums" in done.stdout
-        assert files(project) == first
-
-    def test_from_elsewhere_into_elsewhere(self, project: Project) -> None:
-        project.run()
-        first = files(project)
-        shutil.move(project.path / "perf-report", project.path / "kept")
-        done = again(project, "--from", "kept/results.json", "--report-dir", "new", "--perfgate-no-html")
-        assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
-        assert files(project, "new") == {name: first[name] for name in ("results.json", "summary.md")}
-        assert files(project, "kept") == first
-
-    @pytest.mark.parametrize("content", [None, "{"])
-    def test_no_results_are_a_usage_error(self, project: Project, content: str | None) -> None:
-        if content is not None:
-            (project.path / "perf-report").mkdir()
-            (project.path / "perf-report" / "results.json").write_text(content)
-        done = again(project)
-        assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        said = done.stdout + done.stderr
-        assert "perf-report/results.json holds no results that this perfgate can read" in said
-        assert "Traceback" not in said
-
-    def test_it_is_no_run_of_a_workflow(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        project.run()
-        shared = project.path / "step.md"
-        monkeypatch.setenv(write.STEP_SUMMARY, str(shared))
-        assert again(project).returncode == pytest.ExitCode.OK
-        assert not shared.exists()
-
-
-class TestWritten:
-    def test_without_html(self, project: Project) -> None:
-        project.run("--perfgate-no-html")
-        assert set(files(project)) == {"results.json", "summary.md"}
-
-    def test_github_gets_the_summary_after_what_is_there(
-        self, project: Project, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        shared = project.path / "step.md"
-        shared.write_text("before\n")
-        monkeypatch.setenv(write.STEP_SUMMARY, str(shared))
-        project.run()
-        assert shared.read_text() == f"before\n{project.summary()}\n"
-
-    def test_a_fresh_process_of_another_run_shares_nothing(
-        self, project: Project, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        shared = project.path / "step.md"
-        monkeypatch.setenv(write.STEP_SUMMARY, str(shared))
-        monkeypatch.setenv(fresh_process.ONLY, json.dumps(["sums/loop-n10"]))
-        monkeypatch.setattr(fresh_process, "die_with_parent", lambda: None)
-        project.run()
-        assert list(project.records()) == ["sums/loop-n10"]
-        assert not shared.exists()
-
-    def test_githubs_limit_holds_over_all_that_a_step_writes(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        shared = tmp_path / "step.md"
-        shared.write_text("x" * 850_000)
-        monkeypatch.setenv(write.STEP_SUMMARY, str(shared))
-        found = Results(SESSION, [], report_sections.large(2000))
-        write.write(tmp_path / "report", found, html=False, shared=True)
-        assert 850_000 < shared.stat().st_size < 1_048_576
-        assert "more lines do not fit here" in shared.read_text()
-
-    def test_a_folder_that_cannot_be_made(self, project: Project) -> None:
-        (project.path / "taken").write_text("a file")
-        result = project.run("--perfgate-report-dir", "taken/report")
-        assert result.ret not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        result.stdout.fnmatch_lines(
-            ["*the report could not be written to *taken/report/results.json*--perfgate-report-dir DIR*"]
-        )
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable to root")
-    def test_a_folder_without_the_right_to_write(self, tmp_path: Path) -> None:
-        tmp_path.chmod(0o500)
-        with pytest.raises(write.OutputError, match="could not be written"):
-            write.write(tmp_path, made_up(), html=False, shared=False)

@@ -1,4 +1,8 @@
-"""``measure`` on an accelerator: which timer a case gets, what stands in the record beside it, what spoils a case."""
+"""``measure`` on an accelerator: which timer a case gets, what stands in the record beside it, what spoils a case.
+
+One file for several modules, because one case on a device goes through all of them: :mod:`perfgate.measure.measurement`
+with its timer, meter and watch, the worker that measures in its place, and the pair that its record ends in.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,8 @@ from perfgate.measure.timers import STARVED
 from perfgate.measure.yield_points import may_pause
 from perfgate.plugin.worker_mode import WorkerMeasure
 
-from tests.perfgate.measure.test_measurement import FakeReplay
 from tests.support.fake_accelerator import MIB, FakeAccelerator, FakeWallClock, Kernel, LostContextError
+from tests.support.fake_replay import FakeReplay
 
 pytestmark = pytest.mark.usefixtures("no_collections")
 

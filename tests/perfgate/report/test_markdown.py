@@ -1,4 +1,4 @@
-"""The summary as GitHub shows it: through GitHub's own Markdown library."""
+"""The summary's Markdown: its text, and how GitHub shows it, through GitHub's own Markdown library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import cmarkgfm
 import pytest
 from cmarkgfm.cmark import Options
-from perfgate.report import Column, Section, Table, decimals, markdown, printable
+from perfgate.report import Column, Section, Table, decimals, markdown, milliseconds, printable
 
 from tests.support import report_sections
 from tests.support.report_sections import HOSTILE, NUMBERS
@@ -51,6 +51,57 @@ class Seen(HTMLParser):
 
 def rendered(sections: list[Section]) -> Seen:
     return Seen(markdown.render("Performance report", sections))
+
+
+class TestText:
+    def test_a_document(self) -> None:
+        table = Table([Column("case", "case"), Column("ms", "ms", milliseconds)], [{"case": "a", "ms": 0.5}])
+        assert markdown.render("Report", [Section("s", "Sums", ["Text."], table, ["Note."])]).splitlines() == [
+            "# Report",
+            "",
+            "## Sums",
+            "",
+            "Text.",
+            "",
+            "| case | ms |",
+            "|---|---:|",
+            "| a | 500.0 |",
+            "",
+            "- Note.",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "escaped"),
+        [
+            ("a|b", r"a\|b"),
+            ("a\nb\r\n\tc", "a b c"),
+            ("<script>", "&lt;script&gt;"),
+            ("*a* _b_ `c`", r"\*a\* \_b\_ \`c\`"),
+            ("[x](y)", r"\[x\](y)"),
+            ("a\\|b", r"a\\\|b"),
+            ("&lt;", "&amp;lt;"),
+        ],
+    )
+    def test_mark_up_in_any_place_is_escaped(self, text: str, escaped: str) -> None:
+        table = Table([Column("a", text), Column("b", "b")], [{"a": text, "b": text}])
+        lines = markdown.render("R", [Section("s", text, [text], table, [text])]).splitlines()
+        assert lines[2:] == [
+            f"## {escaped}",
+            "",
+            escaped,
+            "",
+            f"| {escaped} | b |",
+            "|---|---:|",
+            f"| {escaped} | {escaped} |",
+            "",
+            f"- {escaped}",
+        ]
+
+    def test_a_column_of_words_is_aligned_to_the_left(self) -> None:
+        table = Table(
+            [Column("a", "a"), Column("b", "b", words=True), Column("c", "c")], [{"a": "x", "b": "y", "c": 1}]
+        )
+        assert "|---|---|---:|" in markdown.render("t", [Section("s", "s", table=table)])
 
 
 class TestOrdinary:

@@ -1,0 +1,174 @@
+"""A new baseline from what fresh processes measured: what forbids it, what it keeps, and how it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from perfgate.baselines import new_baseline
+from perfgate.baselines.store import Baseline, Entry
+from perfgate.compare.case_verdict import Verdict
+from perfgate.compare.tolerances import EXACT_BYTES, Tolerances
+from perfgate.lockstep.fresh_process import Result
+from perfgate.records.record import Metric, Record
+
+from tests.support.baseline_entries import FINGERPRINT, REFRESH, entry
+
+KEY = "sum/a"
+TIMES_S = (0.51, 0.49, 0.50, 0.505, 0.495)
+
+
+def measured(key: str = KEY, seconds: float = 0.5, peak: int = 1024, **changes: Any) -> Record:
+    """The record of a case in one process."""
+    record = entry(key, seconds).record
+    metrics = record.metrics | {"peak_memory_bytes": Metric("exact", "bytes", "lower", peak)}
+    return replace(record, metrics=metrics, **changes)
+
+
+def process(*records: Record) -> Result:
+    """What one process left; pytest-benchmark knows the measured ones."""
+    known = {one.key: {"name": f"test of {one.key}", "stats": {}} for one in records if one.status == "measured"}
+    return Result({one.key: one for one in records}, known, {})
+
+
+def tolerances_of(key: str) -> Tolerances:
+    return Tolerances(exact_bytes=10 * EXACT_BYTES if key == "sum/loose" else EXACT_BYTES)
+
+
+class TestProblems:
+    def keys(self, *results: Result, accept_busy: bool = False) -> list[str]:
+        """The cases that forbid a baseline."""
+        found = new_baseline.problems(results, tolerances_of, accept_busy=accept_busy)
+        return [one.partition(":")[0] for one in found]
+
+    def test_none(self) -> None:
+        assert self.keys(process(measured(seconds=0.5)), process(measured(seconds=5.0))) == []
+
+    @pytest.mark.parametrize(
+        ("status", "forbids"), [("failed", True), ("fell_back", True), ("skipped", False), ("measured", False)]
+    )
+    def test_a_case_that_fails_in_any_process_is_told_once(self, status: str, forbids: bool) -> None:
+        bad = process(measured(status=status, reason="because"))
+        assert self.keys(process(measured()), bad, bad) == ([KEY] if forbids else [])
+
+    def test_a_doubtful_case_may_be_accepted(self) -> None:
+        doubted = process(measured(doubts=["the device was throttled (heat)"]))
+        assert self.keys(doubted) == [KEY]
+        assert self.keys(doubted, accept_busy=True) == []
+
+    @pytest.mark.parametrize(
+        ("key", "growth", "forbids"),
+        [(KEY, EXACT_BYTES, False), (KEY, EXACT_BYTES + 1, True), ("sum/loose", EXACT_BYTES + 1, False)],
+    )
+    def test_an_exact_metric_that_differs_by_more_than_the_cases_tolerance(
+        self, key: str, growth: int, forbids: bool
+    ) -> None:
+        results = [process(measured(key)), process(measured(key, peak=1024 + growth))]
+        assert self.keys(*results) == ([key] if forbids else [])
+        assert self.keys(*reversed(results)) == ([key] if forbids else [])
+
+    def test_a_doubt_accepted_does_not_hide_an_unsteady_metric(self) -> None:
+        unsteady = process(measured(peak=2**30, doubts=["the device was throttled (heat)"]))
+        assert self.keys(process(measured()), unsteady, accept_busy=True) == [KEY]
+
+
+def statistics(samples: Sequence[float]) -> dict[str, Any]:
+    """Stands for pytest-benchmark's."""
+    return {"of": list(samples)}
+
+
+class TestEntries:
+    def made(self, *results: Result) -> dict[str, Entry]:
+        tests = {key: new_baseline.Test(f"perf/test_a.py::test_a[{key}]", "extra") for key in (KEY, "sum/b")}
+        return new_baseline.entries(results, tests, REFRESH, statistics)
+
+    def test_samples_of_all_processes_and_the_latency_of_each(self) -> None:
+        processes = [
+            process(measured(seconds=seconds, peak=1024 + int(seconds), notes=[f"{seconds}"]))
+            for seconds in (1.0, 2.0, 6.0)
+        ]
+        found = self.made(*processes)[KEY]
+        latency = found.record.metrics["latency_s"]
+        assert found.by_process_s == (1.0, 2.0, 6.0)
+        assert latency.value == 3.0
+        assert latency.samples == pytest.approx((1.0, 1.1, 2.0, 2.2, 6.0, 6.6))
+        assert (found.record.value("peak_memory_bytes"), found.record.notes) == (1025, ["1.0"]), (
+            "the rest is the first's"
+        )
+        assert found.benchmark == {"name": f"test of {KEY}", "stats": {"of": list(latency.samples)}}
+
+    def test_an_interval_of_one_process_is_none_of_all(self) -> None:
+        latency = Metric("sampled", "s", "lower", 0.5, samples=(0.5,), interval=(0.4, 0.6))
+        record = measured()
+        record.metrics["latency_s"] = latency
+        assert self.made(process(record), process(measured()))[KEY].record.metrics["latency_s"].interval is None
+
+    def test_where_each_came_from(self) -> None:
+        found = self.made(process(measured(), measured("sum/b")))
+        assert list(found) == [KEY, "sum/b"]
+        for key, one in found.items():
+            assert (one.node, one.tier) == (f"perf/test_a.py::test_a[{key}]", "extra")
+            assert (one.refresh, one.stored_key) == (REFRESH, key)
+
+    @pytest.mark.parametrize(
+        "second", [process(), process(measured(status="failed", reason="because")), process(measured(status="skipped"))]
+    )
+    def test_a_case_that_not_every_process_measured_is_left_out(self, second: Result) -> None:
+        whole = process(measured(), measured("sum/b"))
+        second = Result(second.records | {"sum/b": measured("sum/b")}, second.benchmarks, {})
+        assert list(self.made(whole, second)) == ["sum/b"]
+        assert list(self.made(second, whole)) == []
+
+
+def entry_of(key: str = KEY, *, slower: float = 1.0, **changes: Any) -> Entry:
+    """A case that five processes measured, so many times slower."""
+    times = tuple(slower * one for one in TIMES_S)
+    return replace(entry(key), record=measured(key, fmean(times), **changes), by_process_s=times)
+
+
+class TestVerdicts:
+    def found(self, old: Sequence[Entry] | None, *new: Entry) -> dict[str, Verdict]:
+        before = None if old is None else Baseline("cpu-2c", {one.record.key: one for one in old}, Path("0001_x.json"))
+        return new_baseline.verdicts(before, {one.record.key: one for one in new}, tolerances_of, 0.01)
+
+    @pytest.mark.parametrize("old", [None, [], [entry_of("sum/b")]])
+    def test_what_no_baseline_has_is_new_and_what_only_it_has_is_not_told(self, old: list[Entry] | None) -> None:
+        found = self.found(old, entry_of())
+        assert {key: one.status for key, one in found.items()} == {KEY: "NEW"}
+
+    @pytest.mark.parametrize(
+        ("slower", "peak", "status"),
+        [
+            (1.0, 1024, "SAME"),
+            (1.5, 1024, "REGRESSED"),
+            (0.5, 1024, "IMPROVED"),
+            (1.0, 2**30, "REGRESSED"),
+            (0.5, 2**30, "REGRESSED"),
+        ],
+    )
+    def test_by_the_times_of_both_and_by_all_other_metrics(self, slower: float, peak: int, status: str) -> None:
+        found = self.found([entry_of()], entry_of(slower=slower, peak=peak))[KEY]
+        assert found.status == status
+        (time,) = [one for one in found.findings if one.metric == "latency_s"]
+        assert (time.before, time.after) == pytest.approx((0.5, 0.5 * slower))
+        assert time.ratio == pytest.approx(slower)
+
+    def test_a_few_noisy_processes_decide_nothing(self) -> None:
+        noisy = replace(entry_of(), by_process_s=(0.3, 0.9))
+        assert self.found([entry_of()], noisy)[KEY].status == "INCONCLUSIVE"
+
+    @pytest.mark.parametrize(("python", "status"), [("3.11.7", "FELL_BACK"), ("3.12.0", "SAME")])
+    def test_another_kernel_is_explained_by_other_versions(self, python: str, status: str) -> None:
+        refresh = replace(REFRESH, fingerprint=replace(FINGERPRINT, versions={"python": python}))
+        other = replace(entry_of(provenance={"kernel": "aten.add"}), refresh=refresh)
+        assert self.found([entry_of()], other)[KEY].status == status
+
+
+def test_only_what_fails_needs_to_be_accepted() -> None:
+    statuses = ("REGRESSED", "FELL_BACK", "INCONCLUSIVE", "IMPROVED", "SAME", "NEW")
+    found = new_baseline.worse({f"sum/{status}": Verdict(status, "because") for status in statuses})
+    assert [one.partition(":")[0] for one in found] == ["sum/REGRESSED", "sum/FELL_BACK"]

@@ -1,0 +1,43 @@
+"""How every pytest that measures for this one is started."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from perfgate.lockstep import child_process
+from perfgate.machine.process_tree import FAMILY
+from perfgate.measure import fault_injection
+from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
+
+
+def test_a_child_ignores_addopts_and_nobody_traces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COV_CORE_SOURCE", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "PYTEST_ADDOPTS"):
+        monkeypatch.setenv(name, "x")
+    command = child_process.command(["python"], ["tests"], "--mine")
+    assert command == ["python", "tests", "--mine", "-o", "addopts=", "-q", "-p", "no:cacheprovider"]
+    environment = child_process.environment(["slow=5%"], {"MORE": "1"})
+    assert not any(name.startswith(child_process.TRACING) for name in environment)
+    assert environment["COVERAGE_FILE"] == "x"
+    assert (environment["PYTEST_ADDOPTS"], environment["MORE"]) == ("", "1")
+
+
+def test_a_child_belongs_to_its_controllers_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that one is itself a child: one run's processes are expected on the device, whoever started them."""
+    monkeypatch.delenv(FAMILY, raising=False)
+    assert child_process.environment([], {})[FAMILY] == str(os.getpid())
+    monkeypatch.setenv(FAMILY, "7")
+    assert child_process.environment([], {})[FAMILY] == "7"
+
+
+def test_faults_are_those_of_this_child_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FAULTS, "wrong")
+    assert injected(child_process.environment([], {})) == ()
+    assert injected(child_process.environment(["slow=5%", "memory=1MiB@a/*"], {})) == ("slow=5%", "memory=1MiB@a/*")
+
+
+def injected(environment: dict[str, str]) -> tuple[str, ...]:
+    """What a process with this environment injects."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FAULTS, environment[FAULTS])
+        return tuple(fault.text for fault in fault_injection.injected(()))

@@ -1,0 +1,47 @@
+"""What perfgate adds to every session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from perfgate.machine import pinning
+from perfgate.plugin import activation, entry, report_command, session
+
+
+def test_a_session_knows_its_markers_and_is_not_yet_perfgates(pytester: pytest.Pytester) -> None:
+    config = pytester.parseconfigure("-p", "perfgate.plugin")
+    known = [line.partition("(")[0] for line in config.getini("markers")]
+    assert {"perfgate_cases", "perfgate_row"} <= set(known)
+    assert not activation.is_active(config)
+
+
+@pytest.mark.parametrize(("given", "status"), [(None, None), ("results.json", 7)])
+def test_a_stored_report_takes_the_sessions_place(monkeypatch: Any, given: str | None, status: int | None) -> None:
+    monkeypatch.setattr(report_command, "main", lambda config: 7)
+    config: Any = SimpleNamespace(getoption=lambda name: given)
+    assert entry.pytest_cmdline_main(config) == status
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", ["on", "off"]), ("cuda:0", [])])
+def test_one_core_is_for_cpus(monkeypatch: pytest.MonkeyPatch, device: str, pinned: list[str]) -> None:
+    done: list[str] = []
+
+    class Pin:
+        def __enter__(self) -> None:
+            done.append("on")
+
+        def __exit__(self, *_: object) -> None:
+            done.append("off")
+
+    monkeypatch.setattr(pinning, "one_core", Pin)
+    monkeypatch.setattr(session, "of", lambda config: SimpleNamespace(device=device))
+    request: Any = SimpleNamespace(config=None)
+    fixture: Any = entry.one_core
+    steps: Iterator[None] = fixture.__wrapped__(request)
+    next(steps)
+    assert done == pinned[:1]
+    assert list(steps) == []
+    assert done == pinned

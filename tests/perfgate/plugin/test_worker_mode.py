@@ -1,0 +1,177 @@
+"""A worker's side of a comparison, with a controller whose requests are written down before."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch  # noqa: F401  # without it no kernel can be asserted
+from perfgate.lockstep import protocol
+from perfgate.lockstep.channel import Channel
+from perfgate.measure.clocks import FakeClock
+from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
+from perfgate.measure.op_counts import Work
+from perfgate.measure.policy import MeasurePolicy
+from perfgate.measure.yield_points import may_pause
+from perfgate.plugin.worker_mode import WorkerLoop, WorkerMeasure
+from perfgate.records.record import Record
+
+from tests.support.benchmark_items import Item, items
+
+
+class Controller:
+    """Asks these requests in turn; ``answers`` is what the worker said."""
+
+    def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
+        asked = io.BytesIO(b"".join(protocol.line(name, **fields) for name, fields in requests))
+        self._answers = io.BytesIO()
+        self.channel = Channel(asked, self._answers)
+
+    @property
+    def answers(self) -> list[tuple[str, dict[str, Any]]]:
+        return [protocol.read(line, protocol.ANSWERED) for line in self._answers.getvalue().splitlines()]
+
+
+BLOCK, GO, EXACT, STOP = ("block", {"calls": 3}), ("go", {}), ("exact", {}), ("stop", {})
+
+
+class Case:
+    """A worker's ``measure`` on a clock that only the call moves, one second each time."""
+
+    def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
+        self.controller = Controller(*requests)
+        self.clock = FakeClock(itertools.repeat(0.0))
+        self.calls = 0
+        self.record = Record("sums", 1, {}, "sums/loop")
+        replay: Any = SimpleNamespace(disabled=True, replay=lambda samples: None)
+        self.measure = WorkerMeasure(
+            MeasurePolicy(), Instruments(self.clock, None), replay, self.record, self.controller.channel
+        )
+
+    def call(self, result: int = 42) -> int:
+        self.calls += 1
+        self.clock.advance(1.0)
+        return result
+
+    @property
+    def said(self) -> list[str]:
+        return [name for name, _ in self.controller.answers]
+
+
+class TestMeasure:
+    def test_it_waits_ready_and_runs_what_it_is_asked(self) -> None:
+        case = Case(BLOCK, BLOCK, STOP)
+        assert case.measure(case.call) == 42
+        assert case.said == ["ready", "times", "times"]
+        ready, *blocks = [fields for _, fields in case.controller.answers]
+        assert ready["call_s"] == 1.0
+        assert [fields["s"] for fields in blocks] == [[3.0], [3.0]]
+
+    def test_a_call_that_pauses_tells_each_part_and_not_the_wait(self) -> None:
+        case = Case(("block", {"calls": 1}), GO, STOP)
+        waited = case.controller.channel.request
+
+        def request(*expected: str) -> tuple[str, dict[str, Any]]:
+            if expected == ("go",):
+                case.clock.advance(100.0)  # the other side's turn
+            return waited(*expected)
+
+        case.controller.channel.request = request  # type: ignore[method-assign]  # the controller takes its time
+
+        def call() -> int:
+            case.call()
+            may_pause()
+            return case.call()
+
+        case.measure(call)
+        assert [(name, fields["s"]) for name, fields in case.controller.answers[1:]] == [
+            ("paused", 1.0),
+            ("times", [1.0]),
+        ]
+
+    def test_the_exact_pass_sends_the_record(self) -> None:
+        case = Case(EXACT, STOP)
+        case.measure(case.call, work=Work(tokens=8))
+        record = Record.from_json(case.controller.answers[1][1]["record"])
+        assert (record.key, record.value("latency_s"), record.value("throughput_tokens_per_s")) == (
+            "sums/loop",
+            1.0,
+            8.0,
+        )
+
+    def test_of_several_inputs_the_first_is_timed(self) -> None:
+        case = Case(STOP)
+        assert case.measure(case.call, inputs=[7, 8]) == [7]
+
+    def test_another_kernel_than_the_named_one_is_no_exact_pass(self) -> None:
+        case = Case(EXACT, STOP)
+        with pytest.raises(FellBackError):
+            case.measure(case.call, kernel=Kernel("fa2", ran=("fa2",)))
+        assert case.said == ["ready"]
+
+    def test_a_result_that_changes_fails_when_the_case_is_left(self) -> None:
+        case = Case(BLOCK, STOP)
+        with pytest.raises(OutputChangedError):
+            case.measure(lambda: case.call(case.calls > 4))
+
+    @pytest.mark.parametrize("checked", [True, False])
+    def test_a_result_is_checked_where_the_controller_wants_it(self, checked: bool) -> None:
+        case = Case(STOP)
+        case.controller.channel.checked = checked
+        seen: list[int] = []
+        case.measure(case.call, check=seen.append)
+        assert seen == ([42] if checked else [])
+
+
+class TestLoop:
+    def run(self, *requests: tuple[str, dict[str, Any]]) -> tuple[Controller, list[Any]]:
+        """What a worker with two cases does: what it says, and which tests it runs, checked or not."""
+        controller, ran = Controller(*requests), []
+        records = {}
+
+        def record_of(item: Any) -> Record:
+            return records.setdefault(item, Record("sums", 1, {}, f"sums/{item.nodeid[-2]}"))
+
+        def protocol_of(item: Any, nextitem: Any) -> None:
+            ran.append((record_of(item).key, controller.channel.checked))
+
+        cases: list[Any] = [*items("a", "b"), Item(name="test_plain", measures=False)]
+        for item in cases:
+            item.parent = "module"
+            item.config = SimpleNamespace(hook=SimpleNamespace(pytest_runtest_protocol=protocol_of))
+        session: Any = SimpleNamespace(items=cases, _setupstate=SimpleNamespace(teardown_exact=lambda parent: None))
+        assert WorkerLoop(controller.channel, record_of).pytest_runtestloop(session) is True
+        return controller, ran
+
+    def test_it_tells_its_benchmarks_and_obeys(self) -> None:
+        load: Callable[..., Any] = lambda key, checked: ("load", {"case": key, "checked": checked})  # noqa: E731
+        controller, ran = self.run(load("sums/b", True), load("sums/a", False), ("quit", {}))
+        assert ran == [("sums/b", True), ("sums/a", False)]
+        (name, collected), *done = controller.answers
+        assert (name, collected["cases"]) == ("collected", ["sums/a", "sums/b"])
+        assert [(name, fields["record"]["case"]["key"]) for name, fields in done] == [
+            ("done", "sums/b"),
+            ("done", "sums/a"),
+        ]
+
+    def test_what_cannot_be_collected_is_told(self) -> None:
+        controller = Controller()
+        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"))
+        for failed in (False, True):
+            report: Any = SimpleNamespace(failed=failed, longrepr="a traceback\nE   SyntaxError", nodeid="test_x.py")
+            loop.pytest_collectreport(report)
+        ((name, fields),) = controller.answers
+        assert (name, fields) == ("error", {"type": "collection", "message": "E   SyntaxError", "where": "test_x.py"})
+
+    def test_an_error_of_its_own_is_told_with_its_place(self) -> None:
+        controller = Controller()
+        with pytest.raises(OSError, match="no disk") as caught:
+            raise OSError("no disk")
+        WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b")).pytest_internalerror("", caught)
+        ((name, fields),) = controller.answers
+        assert (name, fields["type"], fields["message"]) == ("error", "OSError", "no disk")
+        assert __file__ in fields["where"]

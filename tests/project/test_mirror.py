@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 ELSEWHERE = {
     "perf/perfgate/plugin/compare_mode.py": "integration/test_compare.py",
+    "perf/perfgate/plugin/judging.py": "integration/test_compare.py",
     "perf/perfgate/plugin/refresh_mode.py": "integration/test_compare.py",
     "perf/perfgate/plugin/versus_mode.py": "integration/test_versus.py",
     "fixtures/attention/fa1_triton.py": "fixtures/test_triton_kernels.py",
@@ -19,7 +20,7 @@ ELSEWHERE = {
     "fixtures/attention/kernels/fa2_decode.py": "fixtures/test_triton_kernels.py",
     "fixtures/attention/kernels/tiles.py": "fixtures/test_triton_kernels.py",
 }
-"""Modules that are tested in another file: three modes, which start and judge real processes, and the Triton kernels,
+"""Modules that are tested in another file: modes, which start and judge real processes, and the Triton kernels,
 which every test runs side by side."""
 DATA = {"perf/perfgate/measure/policy.py"}
 """Modules that hold numbers and nothing that could be wrong."""

@@ -13,7 +13,7 @@ from statistics import fmean
 from perfgate.baselines.store import Entry
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, stored_intervals
-from perfgate.compare.metric_verdict import LATENCY, judge_ratio, smallest_slowdown
+from perfgate.compare.metric_verdict import LATENCY, judge_ratio
 from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
@@ -121,10 +121,8 @@ class Judge:
                 continue
             estimate = estimates[suspect.key]
             tolerances = self.policy.tolerances_of(suspect.key)
-            if estimate is not None and smallest_slowdown(estimate) <= tolerances.time:
-                finding = judge_ratio(estimate, tolerances.time)
-                if finding.status == "SAME":
-                    found[suspect.key] = self._verdict(suspect, Estimated(estimate, times_s=_times(suspect)))
+            if estimate is not None and judge_ratio(estimate, tolerances.time).status == "SAME":
+                found[suspect.key] = self._verdict(suspect, Estimated(estimate, times_s=_times(suspect)))
         return found
 
     def _verdict(self, suspect: Suspect, time: Time) -> Verdict:

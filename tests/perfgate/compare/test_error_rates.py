@@ -142,7 +142,7 @@ class TestErrorRates:
     @ANY_SIZE
     @ANY_NOISE
     def test_an_unchanged_suite_fails_in_1_of_100_and_is_decided(self, noise: Noise, cases: int) -> None:
-        found = decided(noise, 1.0, cases, 2000 if THOROUGH else 325)
+        found = decided(noise, 1.0, cases, 2000 if THOROUGH else 300)
         false = found.suites("REGRESSED", "IMPROVED")
         usual = Decided(found.statuses[~found.noisy], found.pairs, found.noisy).share("INCONCLUSIVE")
         undecided = f"{found.share('INCONCLUSIVE'):.2%} ({usual:.3%})"
@@ -163,7 +163,7 @@ class TestErrorRates:
         ],
     )
     def test_exactly_at_the_tolerance_either_error_keeps_its_rate(self, noise: Noise, cases: int) -> None:
-        suites = 1500 if THOROUGH else {105: 15, 17: 75, 6: 1000}[cases]
+        suites = 1500 if THOROUGH else {105: 15, 17: 75, 6: 2000}[cases]
         found = decided(noise, 1 + TIME, cases, suites)
         same, failed = found.cases("SAME"), found.suites("REGRESSED")
         noisy = Decided(found.statuses[found.noisy], found.pairs, found.noisy).cases("SAME")

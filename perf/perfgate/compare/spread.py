@@ -9,9 +9,9 @@ from statistics import fmean, median
 
 TRIMMED_SHARE = 6
 """One pair in so many is trimmed at each end. With 5% of pairs off by ten standard deviations, all to one side, 30
-pairs have more than 5 such in 0.3% of cases. Simulated (105 cases, tolerance 5%): a sixth leaves 0.02% of unchanged
-cases of usual noise undecided, a tenth 0.5%, nothing 2.8% (17% by one rule for everything); a fifth leaves 0.005%, and
-takes 6% more pairs than a sixth for a slowdown of 10% in normal noise."""
+pairs have more than 5 such in 0.3% of cases. Simulated in that noise (105 unchanged cases, tolerance 5%; the few very
+noisy ones left out): a sixth leaves less than 0.1% undecided, a tenth 0.5%, nothing 3% (17% by one interval for
+everything). A fifth takes 6% more pairs than a sixth for a slowdown of 10% in normal noise."""
 TRIMMED_FROM = 8
 """With fewer pairs none is trimmed: a sixth of 6 would be one at each end, and 3 degrees of freedom in place of 5 widen
 the interval more than one outlier in twenty pairs does."""

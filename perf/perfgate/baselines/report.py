@@ -43,11 +43,13 @@ COLUMNS = (
     Column("ratio", "ratio", decimals(3)),
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
-    Column("smallest_slowdown", "minimum detectable", percent),
+    Column("largest_slowdown", "slower by at most", percent),
     Column("before_peak_bytes", "baseline peak MiB", mebibytes),
     Column("after_peak_bytes", "now peak MiB", mebibytes),
 )
-"""``before_s`` and ``after_s`` are what was compared: both sides of the lockstep, or stored and fresh processes."""
+"""``before_s`` and ``after_s`` are what was compared: both sides of the lockstep, or stored and fresh processes.
+``low`` and ``high`` are the interval that the verdict's reason tells; the last is missed with a chance of 5% at
+most."""
 
 
 def _row(
@@ -62,7 +64,7 @@ def _row(
         "ratio": time.ratio,
         "low": time.low,
         "high": time.high,
-        "smallest_slowdown": verdict.smallest_slowdown,
+        "largest_slowdown": verdict.largest_slowdown,
         "before_peak_bytes": None if entry is None else entry.record.value(PEAK),
         "after_peak_bytes": now_peak,
     }

@@ -12,8 +12,8 @@ from statistics import fmean
 
 from perfgate.baselines.store import Entry
 from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
-from perfgate.compare.intervals import LOOKS, Estimate, stored_intervals
-from perfgate.compare.metric_verdict import LATENCY, judge_ratio, smallest_slowdown
+from perfgate.compare.intervals import LOOKS, RatioEstimate, stored_intervals
+from perfgate.compare.metric_verdict import LATENCY, judge_ratio
 from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
@@ -140,10 +140,8 @@ class Judge:
                 continue
             estimate = estimates[suspect.key]
             tolerances = self.policy.tolerances_of(suspect.key)
-            if estimate is not None and smallest_slowdown(estimate) <= tolerances.time:
-                finding = judge_ratio(estimate, tolerances.time)
-                if finding.status == "SAME":
-                    found[suspect.key] = self._verdict(suspect, Estimated(estimate, times_s=_times(suspect)))
+            if estimate is not None and judge_ratio(estimate, tolerances.time).status == "SAME":
+                found[suspect.key] = self._verdict(suspect, Estimated(estimate, times_s=_times(suspect)))
         return found
 
     def _verdict(self, suspect: Suspect, time: Time) -> Verdict:
@@ -297,11 +295,14 @@ class Judge:
         return found
 
 
-def _with_drift(estimate: Estimate | None) -> Estimate | None:
-    """A ratio of times from two sessions: its interval, widened by what the machine may have drifted between them."""
+def _with_drift(estimate: RatioEstimate | None) -> RatioEstimate | None:
+    """A ratio of times from two sessions: its intervals, widened by what the machine may have drifted between them."""
     if estimate is None:
         return None
-    return replace(estimate, low=estimate.low / (1 + SESSION_DRIFT), high=estimate.high * (1 + SESSION_DRIFT))
+    drift = 1 + SESSION_DRIFT
+    return RatioEstimate(
+        estimate.value, estimate.low / drift, estimate.high * drift, estimate.at_least / drift, estimate.at_most * drift
+    )
 
 
 def _slowdown(suspect: Suspect) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perfgate.compare.intervals import Estimate
+from perfgate.compare.intervals import RatioEstimate
 from perfgate.compare.metric_verdict import (
     CALLS,
     FAILING,
@@ -23,7 +23,7 @@ from perfgate.compare.metric_verdict import (
     judge_exact,
     judge_ratio,
     judge_work,
-    smallest_slowdown,
+    largest_slowdown,
 )
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Record
@@ -46,7 +46,7 @@ __all__ = [
     "judge_exact",
     "judge_ratio",
     "judge_work",
-    "smallest_slowdown",
+    "largest_slowdown",
     "undecided",
 ]
 
@@ -57,53 +57,61 @@ WEIGHED = ("peak_memory_bytes", "activation_peak_bytes")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided about one case. ``smallest_slowdown``: the smallest slowdown, as a fraction, that the timing can
-    tell from none; None where no time was judged."""
+    """What was decided about one case. ``largest_slowdown``: what it is at most slower, as a fraction; None where no
+    time was judged."""
 
     status: Status
     reason: str
     findings: tuple[Finding, ...] = ()
-    smallest_slowdown: float | None = None
+    largest_slowdown: float | None = None
 
     def __post_init__(self) -> None:
         one_of("status", self.status, WORST_FIRST)
-        if self.smallest_slowdown is not None:
-            finite("smallest_slowdown", self.smallest_slowdown)
+        if self.largest_slowdown is not None:
+            finite("largest_slowdown", self.largest_slowdown)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "status": self.status,
             "reason": self.reason,
             "findings": [finding.to_json() for finding in self.findings],
-            "smallest_slowdown": self.smallest_slowdown,
+            "largest_slowdown": self.largest_slowdown,
         }
 
     @classmethod
     def from_json(cls, data: Any) -> Verdict:
-        """Read one verdict.
+        """Read one verdict. An earlier one has ``smallest_slowdown``, what its interval could tell from none: then what
+        it was at most slower is the upper end of the interval of its time.
 
         Raises:
             RecordError: a field is missing, of the wrong type, not finite or not among the allowed values.
         """
         fields = mapping("verdict", data)
         try:
+            findings = tuple(map(Finding.from_json, items("findings", fields["findings"])))
+            earlier = "largest_slowdown" not in fields and "smallest_slowdown" in fields
             return cls(
                 status=fields["status"],
                 reason=text("reason", fields["reason"]),
-                findings=tuple(map(Finding.from_json, items("findings", fields["findings"]))),
-                smallest_slowdown=fields["smallest_slowdown"],
+                findings=findings,
+                largest_slowdown=_upper_end(findings) if earlier else fields["largest_slowdown"],
             )
         except KeyError as missing:
             raise RecordError(f"verdict: field {missing} is missing") from None
 
 
+def _upper_end(findings: Sequence[Finding]) -> float | None:
+    highs = [finding.high for finding in findings if finding.metric == LATENCY and finding.high is not None]
+    return highs[0] - 1 if highs else None
+
+
 @dataclass(frozen=True)
 class Estimated:
-    """The times were compared: ``estimate`` is the ratio of latencies, after / before, with its interval; None before
+    """The times were compared: ``estimate`` is the ratio of latencies, after / before, with its intervals; None before
     there are pairs enough for one. ``pairs_needed``: about how many would decide it, where known. ``times_s``: both
     sides' seconds a call."""
 
-    estimate: Estimate | None
+    estimate: RatioEstimate | None
     pairs_needed: int | None = None
     times_s: tuple[float, float] | None = None
 
@@ -142,7 +150,7 @@ def judge(
         same_versions: whether both ran with the same versions of the libraries.
 
     Raises:
-        ValueError: neither side has the case, or the estimate is no interval of positive, finite numbers.
+        ValueError: neither side has the case, or the estimate has no intervals of positive, finite numbers.
     """
     if before is None or after is None or before.status != "measured" or after.status != "measured":
         return _one_sided(before, after)
@@ -155,9 +163,9 @@ def judge(
     if not findings:
         return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
     estimate = time.estimate if isinstance(time, Estimated) else None
-    seen = None if estimate is None else smallest_slowdown(estimate)
+    at_most = None if estimate is None else largest_slowdown(estimate)
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
-    return Verdict(worst, _told(findings, worst), tuple(findings), seen)
+    return Verdict(worst, _told(findings, worst), tuple(findings), at_most)
 
 
 def undecided(verdicts: Collection[Verdict]) -> list[str]:
@@ -165,7 +173,7 @@ def undecided(verdicts: Collection[Verdict]) -> list[str]:
     left = [verdict for verdict in verdicts if verdict.status == "INCONCLUSIVE"]
     if not left:
         return []
-    compared = sum(verdict.smallest_slowdown is not None for verdict in left)
+    compared = sum(verdict.largest_slowdown is not None for verdict in left)
     parts = [
         f"{len(left) - compared} not compared (budget, environment or doubts: each line says which)",
         f"{compared} compared too few times to tell",

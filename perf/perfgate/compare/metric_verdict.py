@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from perfgate.compare.intervals import LOOKS, Estimate
+from perfgate.compare.intervals import LOOKS, RatioEstimate
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Metric, Record
 from perfgate.records.validate import RecordError, finite, mapping, one_of, text
@@ -37,7 +37,8 @@ class Finding:
     """What was decided about one metric.
 
     ``before`` and ``after`` are in ``unit``; ``ratio`` is after / before, from ``low`` to ``high`` where it has an
-    interval. ``tolerance`` is a fraction where a ratio of times was judged, and in ``unit`` where an amount was.
+    interval: where a time is SAME the case's own interval, else the one of all cases together. ``tolerance`` is a
+    fraction where a ratio of times was judged, and in ``unit`` where an amount was.
     """
 
     metric: str
@@ -84,45 +85,48 @@ class Finding:
 _NUMBERS = ("before", "after", "ratio", "low", "high", "tolerance")
 
 
-def smallest_slowdown(estimate: Estimate) -> float:
-    """Half the interval's width as a ratio, minus 1: the smallest slowdown, as a fraction, that it tells from none."""
-    return math.sqrt(estimate.high / estimate.low) - 1
+def largest_slowdown(estimate: RatioEstimate) -> float:
+    """What the case is at most slower, as a fraction, but for a chance of ``SAME_RISK``; below 0 it is surely
+    faster."""
+    return estimate.at_most - 1
 
 
-def judge_ratio(estimate: Estimate | None, tolerance: float, *, pairs_needed: int | None = None) -> Finding:
-    """Judge the latency's ratio, after / before, by its interval; None, before there is one, is undecided.
+def judge_ratio(estimate: RatioEstimate | None, tolerance: float, *, pairs_needed: int | None = None) -> Finding:
+    """Judge the latency's ratio, after / before, by its intervals; None, before there are any, is undecided.
 
-    Slower means that all of the interval lies above 1 + ``tolerance``, faster below 1 / (1 + ``tolerance``), the same
-    between the two. ``pairs_needed``, from :mod:`perfgate.compare.intervals`, is told where nothing is decided.
+    Slower means that all of the interval of all cases together lies above 1 + ``tolerance``, faster below
+    1 / (1 + ``tolerance``); the same, that the case's own lies between the two. ``pairs_needed``, from
+    :mod:`perfgate.compare.intervals`, is told where nothing is decided.
 
     Raises:
-        ValueError: the estimate is no interval of positive, finite numbers.
+        ValueError: the estimate has no intervals of positive, finite numbers.
     """
     if estimate is None:
         reason = "no interval yet: too few process pairs" + _pairs_in_words(pairs_needed)
         return Finding(LATENCY, "INCONCLUSIVE", reason, tolerance=tolerance)
-    if not 0 < estimate.low <= estimate.value <= estimate.high < math.inf:
-        raise ValueError(f"estimate: got {estimate}, expected 0 < low <= value <= high, all finite")
+    low, high = estimate.low, estimate.high
+    for below, above in ((low, high), (estimate.at_least, estimate.at_most)):
+        if not 0 < below <= estimate.value <= above < math.inf:
+            raise ValueError(f"estimate: got {estimate}, expected 0 < low <= value <= high, all finite")
     allowed, slowest, fastest = _percent(tolerance), 1 + tolerance, 1 / (1 + tolerance)
     status: Status
-    if estimate.low > slowest:
+    if low > slowest:
         status, meaning = "REGRESSED", f"slower by more than the tolerance of {allowed}"
-    elif estimate.high < fastest:
+    elif high < fastest:
         status, meaning = "IMPROVED", f"faster by more than the tolerance of {allowed}"
-    elif estimate.low >= fastest and estimate.high <= slowest:
-        shows = _percent(smallest_slowdown(estimate))
-        status, meaning = "SAME", f"within the tolerance of {allowed}; minimum detectable slowdown {shows}"
+    elif estimate.at_least >= fastest and estimate.at_most <= slowest:
+        low, high = estimate.at_least, estimate.at_most
+        status, meaning = "SAME", f"within the tolerance of {allowed}; {_at_most_in_words(estimate)}"
     else:
         needed = _pairs_in_words(pairs_needed) or _more_pairs_in_words(estimate, slowest, fastest)
         status, meaning = "INCONCLUSIVE", f"undecided at a tolerance of {allowed}{needed}"
-    interval = f"{_change(estimate.low)} to {_change(estimate.high)}"
     return Finding(
         LATENCY,
         status,
-        f"time {_change(estimate.value)} ({interval}): {meaning}",
+        f"time {_change(estimate.value)} ({_change(low)} to {_change(high)}): {meaning}",
         ratio=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
+        low=low,
+        high=high,
         tolerance=tolerance,
     )
 
@@ -134,9 +138,16 @@ def _pairs_in_words(pairs: int | None) -> str:
     return f"; about {pairs} pairs of processes would decide it{most}"
 
 
-def _more_pairs_in_words(estimate: Estimate, slowest: float, fastest: float) -> str:
+def _at_most_in_words(estimate: RatioEstimate) -> str:
+    """The bound that a SAME has."""
+    slower = largest_slowdown(estimate)
+    return f"at most {_percent(slower)} slower" if slower >= 0 else f"at least {_percent(-slower)} faster"
+
+
+def _more_pairs_in_words(estimate: RatioEstimate, slowest: float, fastest: float) -> str:
     """How many times as many pairs would decide: an interval narrows with the root of their number."""
-    half = math.log(estimate.high / estimate.low) / 2
+    within = fastest <= estimate.value <= slowest  # then only the case's own interval can decide
+    half = math.log(estimate.at_most / estimate.at_least if within else estimate.high / estimate.low) / 2
     room = min(abs(math.log(estimate.value / bound)) for bound in (slowest, fastest))
     if half > room * math.sqrt(HOPELESS):
         return "; too close to the tolerance to resolve"

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Protocol
 
 from perfgate.compare.case_verdict import Estimated, Time, Tolerances, Undecided, Verdict, judge
-from perfgate.compare.intervals import LOOKS, Estimate, paired_intervals, pairs_needed
+from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
@@ -72,7 +72,7 @@ class Comparison:
     records: dict[str, Record] = field(default_factory=dict)
     failures: dict[str, Record] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
-    estimate: Estimate | None = None
+    estimate: RatioEstimate | None = None
     verdict: Verdict | None = None
     tries: int = 0
     spent_s: float = 0.0

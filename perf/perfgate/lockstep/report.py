@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from perfgate.compare.case_verdict import Verdict, undecided
 from perfgate.compare.intervals import LOOKS
-from perfgate.compare.metric_verdict import WORST_FIRST, Status, changed_operators
+from perfgate.compare.metric_verdict import LATENCY, WORST_FIRST, Status, changed_operators
+from perfgate.compare.tolerances import SAME_RISK
 from perfgate.lockstep.comparison import Comparison, Lockstep
 from perfgate.report import Column, Section, Table, Value, decimals, duration, long_table, mebibytes, ratio_chart
 
@@ -19,7 +20,7 @@ COLUMNS = (
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
     Column("verdict", "verdict", words=True),
-    Column("smallest_slowdown", "minimum detectable %", decimals(1, 100)),
+    Column("largest_slowdown", "slower by at most %", decimals(1, 100)),
     Column("a_peak_bytes", "A peak MiB", mebibytes),
     Column("b_peak_bytes", "B peak MiB", mebibytes),
     Column("pairs", "pairs"),
@@ -52,19 +53,28 @@ def _recovered(case: Comparison) -> list[str]:
 
 def _row(case: Comparison) -> dict[str, Value]:
     estimate = case.estimate
+    low, high = _interval(case)
     return {
         "case": case.key,
         "a_ms": _mean_ms(case.times_s["A"]),
         "b_ms": _mean_ms(case.times_s["B"]),
         "ratio": None if estimate is None else estimate.value,
-        "low": None if estimate is None else estimate.low,
-        "high": None if estimate is None else estimate.high,
+        "low": low,
+        "high": high,
         "verdict": status(case),
-        "smallest_slowdown": None if case.verdict is None else case.verdict.smallest_slowdown,
+        "largest_slowdown": None if case.verdict is None else case.verdict.largest_slowdown,
         "a_peak_bytes": _value(case, "A", "peak_memory_bytes"),
         "b_peak_bytes": _value(case, "B", "peak_memory_bytes"),
         "pairs": len(case.log_ratios),
     }
+
+
+def _interval(case: Comparison) -> tuple[float | None, float | None]:
+    """The interval that the verdict's reason tells; that of all cases together where no time was judged."""
+    for finding in () if case.verdict is None else case.verdict.findings:
+        if finding.metric == LATENCY:
+            return finding.low, finding.high
+    return (None, None) if case.estimate is None else (case.estimate.low, case.estimate.high)
 
 
 def _mean_ms(times_s: Sequence[float]) -> float | None:
@@ -114,7 +124,8 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
         f"A is {a.name}, B is {b.name}. Versions that differ: {', '.join(differ) or 'none of those listed'}.",
         f"{run.pairs} pairs of fresh processes in {elapsed_s:.0f} s; tolerance {_tolerances(run)}, chance "
         f"that anything unchanged is called changed at most {run.plan.alpha:.1%} for all cases together. "
-        "B/A above 1 is slower; the interval is simultaneous over all cases and looks.",
+        "B/A above 1 is slower. A case that is SAME is slower by more than the last bound told with a chance of "
+        f"{SAME_RISK:.0%} at most, and its interval is its own; the others' are simultaneous over all cases and looks.",
     ]
     if run.needed_s is not None:
         paragraphs.append(

@@ -83,7 +83,7 @@ class TestSections:
     def test_a_row_tells_what_was_compared_and_else_what_is_known_of_each_side(self) -> None:
         baseline = stored(entry("sum/timed"), entry("sum/told"), entry("sum/gone"))
         verdicts = {
-            "sum/timed": Verdict("SAME", "because", (TIMED,), smallest_slowdown=0.04),
+            "sum/timed": Verdict("SAME", "because", (TIMED,), largest_slowdown=0.04),
             "sum/told": Verdict("SAME", "because"),
             "sum/gone": Verdict("MISSING", "because"),
             "sum/new": Verdict("NEW", "because"),
@@ -104,7 +104,7 @@ class TestSections:
             "sum/gone": (1024, None),
             "sum/new": (None, 1024),
         }
-        judged = [found["sum/timed"][name] for name in ("ratio", "low", "high", "smallest_slowdown")]
+        judged = [found["sum/timed"][name] for name in ("ratio", "low", "high", "largest_slowdown")]
         assert judged == [1.01, 0.99, 1.03, 0.04]
         assert found["sum/told"]["ratio"] is None
 

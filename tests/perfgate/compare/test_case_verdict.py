@@ -20,18 +20,25 @@ from perfgate.compare.case_verdict import (
     judge_bounded,
     undecided,
 )
-from perfgate.compare.intervals import Estimate
+from perfgate.compare.intervals import RatioEstimate
 from perfgate.records.record import Metric, Record, RecordError
 
 MIB = 2**20
 MIRROR = {"REGRESSED": "IMPROVED", "IMPROVED": "REGRESSED", "MISSING": "NEW", "NEW": "MISSING"}
-SAME_RATIO = Estimate(1.0, 0.99, 1.01)
+
+
+def ratio(value: float, low: float, high: float) -> RatioEstimate:
+    """An estimate with one interval for both errors."""
+    return RatioEstimate(value, low, high, low, high)
+
+
+SAME_RATIO = ratio(1.0, 0.99, 1.01)
 ESTIMATES = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5)).map(
-    lambda one: Estimate(math.exp(one[0]), math.exp(one[0] - one[1]), math.exp(one[0] + one[2]))
+    lambda one: ratio(math.exp(one[0]), math.exp(one[0] - one[1]), math.exp(one[0] + one[2]))
 )
 AMOUNTS = st.integers(0, 2**40)
 
-FIELDS = st.sampled_from(["status", "reason", "findings", "smallest_slowdown"])
+FIELDS = st.sampled_from(["status", "reason", "findings", "largest_slowdown"])
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner),
@@ -80,7 +87,7 @@ MORE_WORK = record(
 
 
 def verdict(
-    before: Record | None, after: Record | None, estimate: Estimate | None = SAME_RATIO, **more: Any
+    before: Record | None, after: Record | None, estimate: RatioEstimate | None = SAME_RATIO, **more: Any
 ) -> Verdict:
     """As judged with this estimate (and what ``Estimated`` takes beside it), or with another ``time``."""
     same_versions = more.pop("same_versions", True)
@@ -98,7 +105,7 @@ class TestCase:
         decided = verdict(record(), record(), times_s=(0.25, 0.252))
         assert decided.status == "SAME"
         assert decided.reason.startswith("latency_s: ")
-        assert decided.smallest_slowdown == pytest.approx(0.0101, abs=1e-4)
+        assert decided.largest_slowdown == pytest.approx(0.01)
         assert {finding.status for finding in decided.findings} == {"SAME"}
         assert [finding.metric for finding in decided.findings] == [
             "latency_s",
@@ -112,7 +119,7 @@ class TestCase:
 
     def test_the_worst_finding_decides_and_is_the_reason(self) -> None:
         heavy = record(metrics={"peak_memory_bytes": amount(110 * MIB)})
-        decided = verdict(record(), heavy, Estimate(0.5, 0.49, 0.51))
+        decided = verdict(record(), heavy, ratio(0.5, 0.49, 0.51))
         assert decided.status == "REGRESSED"
         assert decided.reason == f"peak_memory_bytes: {found(decided, 'peak_memory_bytes').reason}"
         assert found(decided, "latency_s").status == "IMPROVED"
@@ -132,18 +139,18 @@ class TestCase:
         assert decided.reason == "; ".join(f"{one.metric}: {one.reason}" for one in told)
 
     def test_undecided_time_says_what_would_decide_it(self) -> None:
-        decided = verdict(record(), record(), Estimate(1.03, 0.99, 1.07), pairs_needed=17)
+        decided = verdict(record(), record(), ratio(1.03, 0.99, 1.07), pairs_needed=17)
         assert decided.status == "INCONCLUSIVE"
         assert "about 17 pairs" in decided.reason
-        assert decided.smallest_slowdown == pytest.approx(0.0396, abs=1e-4)
+        assert decided.largest_slowdown == pytest.approx(0.07)
 
     def test_time_without_an_interval_is_undecided(self) -> None:
         decided = verdict(record(), record(), None)
-        assert (decided.status, decided.smallest_slowdown) == ("INCONCLUSIVE", None)
+        assert (decided.status, decided.largest_slowdown) == ("INCONCLUSIVE", None)
 
     def test_time_that_nothing_changed_is_told_only(self) -> None:
         decided = verdict(record(), record(), time=NotJudged("code, versions and driver equal the baseline's"))
-        assert (decided.status, decided.smallest_slowdown) == ("SAME", None)
+        assert (decided.status, decided.largest_slowdown) == ("SAME", None)
         assert "code, versions and driver equal the baseline's" in decided.reason
 
     @pytest.mark.parametrize("metric", ["peak_memory_bytes", "operator_calls"])
@@ -190,7 +197,7 @@ class TestCase:
         ],
     )
     def test_incomparable(self, changes: dict[str, Any], words: str) -> None:
-        decided = verdict(record(), record(**changes), Estimate(9.0, 8.0, 10.0))
+        decided = verdict(record(), record(**changes), ratio(9.0, 8.0, 10.0))
         assert (decided.status, decided.reason) == ("INCOMPARABLE", words)
 
     def test_a_new_field_orphans_nothing(self) -> None:
@@ -247,7 +254,7 @@ def test_the_statuses_that_fail_are_the_worst() -> None:
 
 
 @given(AMOUNTS, AMOUNTS, ESTIMATES, st.floats(1e-3, 1e3))
-def test_scaling_all_times_changes_nothing(a: int, b: int, estimate: Estimate, scale: float) -> None:
+def test_scaling_all_times_changes_nothing(a: int, b: int, estimate: RatioEstimate, scale: float) -> None:
     def slower(one: Record) -> Record:
         changed = copy.deepcopy(one)
         for name, metric in one.metrics.items():
@@ -262,7 +269,7 @@ def test_scaling_all_times_changes_nothing(a: int, b: int, estimate: Estimate, s
 
 @given(AMOUNTS, AMOUNTS, st.integers(0, 10**6), st.integers(0, 10**6), ESTIMATES, st.booleans())
 def test_swapping_the_sides_mirrors_every_finding(
-    a: int, b: int, calls_a: int, calls_b: int, estimate: Estimate, weighed: bool
+    a: int, b: int, calls_a: int, calls_b: int, estimate: RatioEstimate, weighed: bool
 ) -> None:
     assume(not any(math.isclose(bound, edge) for bound in vars(estimate).values() for edge in (1.05, 1 / 1.05)))
     before, after = (
@@ -271,13 +278,13 @@ def test_swapping_the_sides_mirrors_every_finding(
     )
     if not weighed:
         del after.metrics["peak_memory_bytes"]
-    back = Estimate(1 / estimate.value, 1 / estimate.high, 1 / estimate.low)
+    back = ratio(1 / estimate.value, 1 / estimate.high, 1 / estimate.low)
     there = {finding.metric: finding.status for finding in verdict(before, after, estimate).findings}
     assert {f.metric: mirrored(f.status) for f in verdict(after, before, back).findings} == there
 
 
 class TestJson:
-    FULL = verdict(record(), MORE_WORK, Estimate(1.2, 1.1, 1.3), times_s=(0.25, 0.3))
+    FULL = verdict(record(), MORE_WORK, ratio(1.2, 1.1, 1.3), times_s=(0.25, 0.3))
 
     def damaged(self, *path: Any, **change: Any) -> Any:
         data = json.loads(json.dumps(self.FULL.to_json()))
@@ -291,7 +298,13 @@ class TestJson:
         for one in (self.FULL, verdict(None, record()), verdict(record(), record(), None)):
             assert Verdict.from_json(json.loads(json.dumps(one.to_json(), allow_nan=False))) == one
 
-    @pytest.mark.parametrize("field", ["status", "reason", "findings", "smallest_slowdown"])
+    def test_an_earlier_one_is_at_most_as_slow_as_its_interval_says(self) -> None:
+        for one, at_most in ((self.FULL, pytest.approx(0.3)), (verdict(record(), record(), None), None)):
+            data = one.to_json()
+            del data["largest_slowdown"]
+            assert Verdict.from_json(data | {"smallest_slowdown": 0.05}).largest_slowdown == at_most
+
+    @pytest.mark.parametrize("field", ["status", "reason", "findings", "largest_slowdown"])
     def test_a_missing_field_is_named(self, field: str) -> None:
         data = self.FULL.to_json()
         del data[field]
@@ -313,12 +326,12 @@ class TestJson:
             ("reason", 5),
             ("findings", {}),
             ("findings", [5]),
-            ("smallest_slowdown", math.nan),
-            ("smallest_slowdown", "1"),
+            ("largest_slowdown", math.nan),
+            ("largest_slowdown", "1"),
         ],
     )
     def test_a_field_of_the_wrong_type(self, field: str, value: Any) -> None:
-        with pytest.raises(RecordError, match=r"status|reason|finding|smallest_slowdown"):
+        with pytest.raises(RecordError, match=r"status|reason|finding|largest_slowdown"):
             Verdict.from_json(self.damaged(**{field: value}))
 
     @pytest.mark.parametrize("number", [math.nan, math.inf, "1", True, []])

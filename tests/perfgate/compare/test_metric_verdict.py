@@ -6,18 +6,24 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from perfgate.compare.intervals import Estimate
-from perfgate.compare.metric_verdict import judge_exact, judge_ratio, judge_work, smallest_slowdown
+from perfgate.compare.intervals import RatioEstimate
+from perfgate.compare.metric_verdict import judge_exact, judge_ratio, judge_work, largest_slowdown
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Metric, Record
 
 KIB, MIB = 2**10, 2**20
 MIRROR = {"REGRESSED": "IMPROVED", "IMPROVED": "REGRESSED"}
-ESTIMATES = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5)).map(
-    lambda one: Estimate(math.exp(one[0]), math.exp(one[0] - one[1]), math.exp(one[0] + one[2]))
+WIDTHS = st.tuples(st.floats(0, 0.5), st.floats(0, 0.5))
+ESTIMATES = st.tuples(st.floats(-1, 1), WIDTHS, WIDTHS).map(
+    lambda one: RatioEstimate(math.exp(one[0]), *(math.exp(one[0] + w) for a, b in one[1:] for w in (-a, b)))
 )
 TOLERANCES = st.floats(0.001, 0.5)
 AMOUNTS = st.integers(0, 2**40)
+
+
+def ratio(value: float, low: float, high: float, at_least: float | None = None, at_most: float | None = None):
+    """An estimate, whose own interval is that of all cases where it is not told."""
+    return RatioEstimate(value, low, high, at_least or low, at_most or high)
 
 
 def mirrored(status: str) -> str:
@@ -45,8 +51,9 @@ class TestRatio:
                 0.99,
                 1.01,
                 "SAME",
-                "time +0.0% (-1.0% to +1.0%): within the tolerance of 5%; minimum detectable slowdown 1.01%",
+                "time +0.0% (-1.0% to +1.0%): within the tolerance of 5%; at most 1% slower",
             ),
+            (0.98, 0.995, "SAME", "time -1.3% (-2.0% to -0.5%): within the tolerance of 5%; at least 0.5% faster"),
             (1.00, 1.06, "INCONCLUSIVE", "undecided at a tolerance of 5%; about 2.2 times as many pairs of processes"),
             (
                 0.955,
@@ -58,10 +65,21 @@ class TestRatio:
         ],
     )
     def test_words(self, low: float, high: float, status: str, words: str) -> None:
-        finding = judge_ratio(Estimate(math.sqrt(low * high), low, high), 0.05)
+        finding = judge_ratio(ratio(math.sqrt(low * high), low, high), 0.05)
         assert finding.status == status
         assert words in finding.reason
         assert (finding.low, finding.high, finding.tolerance) == (low, high, 0.05)
+
+    def test_the_same_takes_the_interval_of_the_case_and_slower_that_of_all_cases(self) -> None:
+        same = judge_ratio(ratio(1.003, 0.94, 1.07, 0.976, 1.031), 0.05)
+        assert same.status == "SAME"
+        assert same.reason == "time +0.3% (-2.4% to +3.1%): within the tolerance of 5%; at most 3.1% slower"
+        assert (same.low, same.high) == (0.976, 1.031)
+        slower = ratio(1.09, 1.04, 1.14, 1.06, 1.12)  # its own interval alone would accuse
+        assert judge_ratio(slower, 0.05).status == "INCONCLUSIVE"
+        assert "(+4.0% to +14.0%): undecided at a tolerance of 5%; about 1.5 times" in judge_ratio(slower, 0.05).reason
+        wide = ratio(1.0, 0.99, 1.01, 0.99, 1.06)  # that of all cases alone does not make it the same
+        assert judge_ratio(wide, 0.05).status == "INCONCLUSIVE"
 
     def test_no_interval_is_undecided(self) -> None:
         finding = judge_ratio(None, 0.05, pairs_needed=13)
@@ -69,7 +87,7 @@ class TestRatio:
         assert "about 13 pairs" in finding.reason
 
     def test_more_pairs_than_a_comparison_makes_are_told_with_its_limit(self) -> None:
-        finding = judge_ratio(Estimate(1.037, 1.013, 1.061), 0.05, pairs_needed=52)
+        finding = judge_ratio(ratio(1.037, 1.013, 1.061), 0.05, pairs_needed=52)
         assert finding.status == "INCONCLUSIVE"
         assert "about 52 pairs of processes would decide it, but a comparison makes 30 at most" in finding.reason
 
@@ -87,31 +105,35 @@ class TestRatio:
     )
     def test_what_is_no_interval_of_ratios_is_refused(self, numbers: tuple[float, float, float]) -> None:
         with pytest.raises(ValueError, match="expected 0 < low <= value <= high"):
-            judge_ratio(Estimate(*numbers), 0.05)
+            judge_ratio(ratio(*numbers), 0.05)
+        value, low, high = numbers
+        with pytest.raises(ValueError, match="expected 0 < low <= value <= high"):
+            judge_ratio(RatioEstimate(value, 1e-9, 1e9, low, high), 0.05)
 
     @given(ESTIMATES, TOLERANCES)
-    def test_the_same_has_a_smallest_slowdown_within_the_tolerance(self, estimate: Estimate, tolerance: float) -> None:
+    def test_the_same_is_slower_by_at_most_the_tolerance(self, estimate: RatioEstimate, tolerance: float) -> None:
         if judge_ratio(estimate, tolerance).status == "SAME":
-            assert smallest_slowdown(estimate) <= tolerance * (1 + 1e-9)
+            assert largest_slowdown(estimate) <= tolerance * (1 + 1e-9)
 
     @given(ESTIMATES, TOLERANCES)
-    def test_swapping_the_sides_mirrors_it(self, estimate: Estimate, tolerance: float) -> None:
+    def test_swapping_the_sides_mirrors_it(self, estimate: RatioEstimate, tolerance: float) -> None:
         edges = (1 + tolerance, 1 / (1 + tolerance))
-        bounds = (estimate.low, estimate.high)
+        value, low, high, at_least, at_most = vars(estimate).values()
+        bounds = (low, high, at_least, at_most)
         assume(not any(math.isclose(bound, edge, rel_tol=1e-12) for bound in bounds for edge in edges))
-        swapped = Estimate(1 / estimate.value, 1 / estimate.high, 1 / estimate.low)
+        swapped = RatioEstimate(1 / value, 1 / high, 1 / low, 1 / at_most, 1 / at_least)
         assert judge_ratio(swapped, tolerance).status == mirrored(judge_ratio(estimate, tolerance).status)
 
     @given(ESTIMATES, TOLERANCES, st.floats(1, 3))
-    def test_slower_is_never_judged_better(self, estimate: Estimate, tolerance: float, slower: float) -> None:
+    def test_slower_is_never_judged_better(self, estimate: RatioEstimate, tolerance: float, slower: float) -> None:
         """Slower by a factor: REGRESSED stays so, and what was not SAME for being slow does not become it."""
-        worse = Estimate(estimate.value * slower, estimate.low * slower, estimate.high * slower)
+        worse = RatioEstimate(*(slower * one for one in vars(estimate).values()))
         before, after = (judge_ratio(one, tolerance).status for one in (estimate, worse))
         if before == "REGRESSED":
             assert after == "REGRESSED"
         if before == "SAME":
             assert after in ("SAME", "INCONCLUSIVE", "REGRESSED")
-        if before == "INCONCLUSIVE" and estimate.high > 1 + tolerance:
+        if before == "INCONCLUSIVE" and estimate.at_most > 1 + tolerance:
             assert after in ("INCONCLUSIVE", "REGRESSED")
 
 

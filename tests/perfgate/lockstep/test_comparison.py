@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from perfgate.compare.case_verdict import Tolerances
 from perfgate.compare.intervals import LOOKS
+from perfgate.lockstep import report
 from perfgate.lockstep.comparison import Lockstep, Plan
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.worker_client import WorkerError
@@ -272,3 +273,19 @@ def test_apart_one_side_is_gone_before_the_other_comes() -> None:
     comparison.run()
     assert statuses(comparison) == {"sum/a": "REGRESSED"}
     assert comparison.cases["sum/a"].group == "sum apart"
+
+
+def test_the_report_has_the_interval_and_the_bound_that_the_verdict_tells() -> None:
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.5}, spread=0.02)
+    comparison.run()
+    (section,) = report.sections(comparison, 1.0)
+    rows = {row["case"]: row for row in section.table.rows}  # type: ignore[union-attr]  # it has one
+    same, slower = (comparison.cases[key].estimate for key in ("sum/a", "sum/b"))
+    assert same is not None
+    assert slower is not None
+    assert statuses(comparison) == {"sum/a": "SAME", "sum/b": "REGRESSED"}
+    assert (rows["sum/a"]["low"], rows["sum/a"]["high"]) == (same.at_least, same.at_most)
+    assert (rows["sum/b"]["low"], rows["sum/b"]["high"]) == (slower.low, slower.high)
+    assert rows["sum/a"]["largest_slowdown"] == same.at_most - 1
+    assert section.data["cases"]["sum/a"]["verdict"]["largest_slowdown"] == same.at_most - 1
+    assert any("with a chance of 5% at most" in paragraph for paragraph in section.paragraphs)

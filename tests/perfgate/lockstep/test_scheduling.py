@@ -20,9 +20,11 @@ def keys(numbers: range) -> set[str]:
 
 
 def test_all_are_looked_at_where_half_the_time_suffices() -> None:
-    first_look_s = 10 * LOOKS[0] * 1.0 + LOOKS[0] * 5.0
-    assert for_next_pair(fresh(10), 2 * first_look_s, 5.0) == keys(range(10))
-    assert for_next_pair(fresh(10), 2 * first_look_s - 1, 5.0) < keys(range(10))
+    """Before one that is begun: what is far off is found wherever it is."""
+    cases = [OpenCase("case 0", 3, 13, 1.0), *fresh(10)[1:]]
+    first_look_s = 9 * LOOKS[0] * 1.0 + LOOKS[0] * 5.0
+    assert for_next_pair(cases, 2 * first_look_s, 5.0) == keys(range(1, 10))
+    assert for_next_pair(cases, 2 * first_look_s - 1, 5.0) == keys(range(5))
 
 
 def test_with_less_time_the_most_important_ones_that_can_be_decided() -> None:
@@ -51,7 +53,7 @@ def test_where_not_even_one_can_be_decided_all_go_on() -> None:
 
 def test_a_case_without_a_cost_costs_what_the_others_do() -> None:
     cases = [OpenCase("case 0", 1, None, 3.0), *fresh(5, None)[1:]]
-    assert expected_s(cases, 2.0) == pytest.approx(9 * 3.0 + 4 * 10 * 3.0 + 10 * 2.0)
+    assert expected_s(cases, 2.0) == pytest.approx((TYPICAL_PAIRS - 1 + 4 * TYPICAL_PAIRS) * 3.0 + TYPICAL_PAIRS * 2.0)
 
 
 CANDIDATES = st.lists(

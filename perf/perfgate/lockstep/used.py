@@ -100,18 +100,18 @@ class Used:
 
 
 def top_level(name: str, distribution: importlib.metadata.Distribution | None) -> list[str]:
-    """The names of the modules that a package installs; a guess by its name where it does not say, as an editable one
-    need not."""
+    """The names of the modules that a package installs; a guess by its name where it does not say, as an editable one,
+    which installs a finder of modules instead of them, need not."""
     guess = name.replace("-", "_")
     if distribution is None:
         return [guess]
     listed = (distribution.read_text("top_level.txt") or "").split()
-    if not listed:
-        firsts = {path.parts[0] if len(path.parts) > 1 else path.name for path in distribution.files or ()}
-        stems = {first.partition(".")[0] for first in firsts if not first.endswith((".dist-info", ".data", ".pth"))}
+    files = distribution.files or ()
+    if not listed and not any(path.suffix == ".pth" for path in files):
+        firsts = {path.parts[0] if len(path.parts) > 1 else path.name for path in files}
+        stems = {first.partition(".")[0] for first in firsts if not first.endswith((".dist-info", ".data"))}
         listed = sorted(stem for stem in stems if stem.isidentifier() and stem not in NOT_MODULES)
-    found = [one for one in listed if not one.startswith("__editable__")]
-    return found or [guess]
+    return listed or [guess]
 
 
 def _file(module: object) -> str | None:

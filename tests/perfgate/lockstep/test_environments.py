@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import ast
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 from perfgate.lockstep import environments, overlay
+from perfgate.lockstep.checkout import Worktree
 from perfgate.lockstep.overlay import MARKER, SideError, parse
+from perfgate.lockstep.side_check import Asked
 
 from tests.support.subprocesses import finding
+from tests.support.wheels import offline, wheel
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
-
-
-def wheel(folder: Path, name: str, version: str, *, code: str = "", needs: str = "") -> None:
-    """A wheel with one module, ``name``, that knows its version."""
-    info = f"{name}-{version}.dist-info"
-    requires = f"Requires-Dist: {needs}\n" if needs else ""
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n{code}",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/top_level.txt": f"{name}\n",
-    }
-    record = ""
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        record += f"{path},sha256={digest},{len(text.encode())}\n"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
 
 
 @pytest.fixture
@@ -53,9 +34,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wheel(wheels, "toybroken", "1.0", code="raise ImportError('toybroken is broken')")
     for name in [one for one in os.environ if one.startswith("PIP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    for name, value in offline(wheels).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PERFGATE_CACHE", str(tmp_path / "cache"))
     return wheels
 
@@ -203,3 +183,65 @@ class TestSide:
             environments.open_side(str(other), tmp_path, [], lambda line: None),
         ):
             pass
+
+
+class TestBootstrap:
+    """What a worker's Python finds where, with a pytest that only tells."""
+
+    def told(self, folder: Path, side: environments.Side, *modules: str, **environment: str) -> dict[str, str]:
+        telling = f"print({{name: __import__(name).__file__ for name in {modules!r}}})"
+        (folder / "pytest.py").write_text(telling)
+        command = [str(side.python), *side.bootstrap()]
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        return {name: os.path.realpath(path) for name, path in ast.literal_eval(done.stdout).items()}
+
+    @pytest.fixture
+    def beside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder that holds perfgate and a neighbour."""
+        folder = tmp_path / "installed"
+        (folder / "perfgate").mkdir(parents=True)
+        (folder / "perfgate/__init__.py").write_text('"""It."""')
+        (folder / "neighbour.py").write_text("")
+        monkeypatch.setattr(environments, "PERFGATE", folder)
+        return folder.resolve()
+
+    def test_perfgate_comes_first_and_its_neighbours_last(self, beside: Path, tmp_path: Path) -> None:
+        own = tmp_path / "own"
+        (own / "perfgate").mkdir(parents=True)
+        for name in ("perfgate/__init__.py", "neighbour.py"):
+            (own / name).write_text("")
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, borrowed=(beside,))
+        found = self.told(tmp_path, side, "perfgate", "neighbour", PYTHONPATH=str(own))
+        assert found == {
+            "perfgate": str(beside / "perfgate/__init__.py"),
+            "neighbour": os.path.realpath(own / "neighbour.py"),
+        }
+        lent = self.told(tmp_path, side, "neighbour", PYTHONPATH="")
+        assert lent == {"neighbour": str(beside / "neighbour.py")}
+
+    def test_an_overlay_comes_before_python_path(self, beside: Path, tmp_path: Path) -> None:
+        for name in ("overlay", "named"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "neighbour.py").write_text("")
+        asked = Asked(overlay=tmp_path / "overlay")
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, asked=asked)
+        found = self.told(tmp_path, side, "neighbour", PYTHONPATH=str(tmp_path / "named"))
+        assert found == {"neighbour": os.path.realpath(tmp_path / "overlay/neighbour.py")}
+
+    def test_a_worktree_has_its_own_where_the_path_names_the_checkout(
+        self, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("here/src", "here/.venv/site-packages", "worktree/src"):
+            (tmp_path / name).mkdir(parents=True)
+        for name in ("here/src/toy.py", "worktree/src/toy.py", "here/.venv/site-packages/installed_toy.py"):
+            (tmp_path / name).write_text("")
+        path = os.pathsep.join(map(str, (tmp_path / "here/src", tmp_path / "here/.venv/site-packages")))
+        monkeypatch.setenv("PYTHONPATH", path)
+        worktree = Worktree(tmp_path / "worktree", tmp_path / "here", tmp_path / "worktree", "0" * 40)
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, worktree=worktree)
+        assert self.told(tmp_path, side, "toy", "installed_toy") == {
+            "toy": os.path.realpath(tmp_path / "worktree/src/toy.py"),
+            "installed_toy": os.path.realpath(tmp_path / "here/.venv/site-packages/installed_toy.py"),
+        }

@@ -228,6 +228,9 @@ def _built(name: str, pins: str, worktree: Worktree, packages: Sequence[str], sa
     checkout, so that revision of them is installed for it."""
     here = installed_projects.installed_from(worktree.origin)
     revision = Revision(worktree.commit, {package: worktree.moved(path) for package, path in here.items()})
+    for package, path in revision.folders.items():
+        if not installed_projects.can_be_built(path):
+            say(f"{package} is no package at {worktree.commit[:12]}: that side has what its checkout has")
     wanted = bool(pins or here)
     python = overlay.ensure(pins, say, revision if here else None) if wanted else Path(sys.executable)
     asked = Asked(

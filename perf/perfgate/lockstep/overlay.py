@@ -163,16 +163,18 @@ def _install_pins(python: Path, pins: list[str]) -> None:
 
 
 def _install_projects(python: Path, revision: Revision) -> None:
+    commit = revision.commit[:12]
+    own = (
+        "; or install that revision into an environment of its own and compare with its interpreter: "
+        f"git worktree add ../old {commit}, python -m venv ../old-env, "
+        "../old-env/bin/python -m pip install ../old, --perfgate-versus ../old-env/bin/python"
+    )
     for name, folder in revision.folders.items():
+        if folder.is_dir() and not any(folder.iterdir()):
+            raise SideError(f"{name} of commit {commit} is not in its worktree: is its folder a git submodule?{own}")
         if can_be_built(folder):
-            _run(
-                [*_pip_install(python), "--no-deps", "--force-reinstall", str(folder)],
-                f"{name} of commit {revision.commit[:12]} could not be built",
-                hint=f"; or install that revision into an environment of its own and compare with its interpreter: "
-                f"git worktree add ../old {revision.commit[:12]}, python -m venv ../old-env, "
-                "../old-env/bin/python -m pip install ../old, --perfgate-versus ../old-env/bin/python",
-                quoted=BUILD_LINES,
-            )
+            command = [*_pip_install(python), "--no-deps", "--force-reinstall", str(folder)]
+            _run(command, f"{name} of commit {commit} could not be built", hint=own, quoted=BUILD_LINES)
 
 
 def _pip_install(python: Path) -> list[str]:

@@ -106,12 +106,14 @@ def top_level(name: str, distribution: importlib.metadata.Distribution | None) -
     if distribution is None:
         return [guess]
     listed = (distribution.read_text("top_level.txt") or "").split()
-    files = distribution.files or ()
-    if not listed and not any(path.suffix == ".pth" for path in files):
-        firsts = {path.parts[0] if len(path.parts) > 1 else path.name for path in files}
-        stems = {first.partition(".")[0] for first in firsts if not first.endswith((".dist-info", ".data"))}
-        listed = sorted(stem for stem in stems if stem.isidentifier() and stem not in NOT_MODULES)
-    return listed or [guess]
+    if listed:
+        return listed
+    files = distribution.files or ()  # read only now: torch has some ten thousand
+    if any(path.suffix == ".pth" for path in files):
+        return [guess]
+    firsts = {path.parts[0] if len(path.parts) > 1 else path.name for path in files}
+    stems = {first.partition(".")[0] for first in firsts if not first.endswith((".dist-info", ".data"))}
+    return sorted(stem for stem in stems if stem.isidentifier() and stem not in NOT_MODULES) or [guess]
 
 
 def _file(module: object) -> str | None:

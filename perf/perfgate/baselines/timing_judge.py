@@ -36,6 +36,11 @@ SESSION_DRIFT = 0.15
 """How much slower or faster a machine may be than in the session that was stored, without any change to the code: no
 statistic over the processes of one session sees that. Without it 28% of unchanged suites failed in a simulation with 6%
 of drift. Chosen, not measured: only large changes show without a second environment."""
+UNLIKE = 2.0
+"""A baseline's time that side A takes so many times longer or shorter in lockstep is said: then what runs on side A may
+not be what was recorded. Measured with identical code, fresh processes and hours between them differ by up to 25%, and
+two processes that share a core's cache by some more; half or double is beyond both. It only warns: a machine may really
+have become slower, and what proves a side are the files that it uses."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Judge:
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
-                head = environments.current(self.folder, self.policy.packages)
+                head = environments.current(self.folder, self.policy.packages, base)
                 keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 try:
@@ -219,7 +224,11 @@ class Judge:
                 time = Undecided(f"no pair in lockstep could be trusted: {'; '.join(case.doubts)}", times_s)
             else:
                 time = Undecided(unmeasured, times_s)
-            found[suspect.key] = self._verdict(suspect, time)
+            verdict = self._verdict(suspect, time)
+            if times_s is not None and (unlike := unlike_stored(times_s[0], fmean(suspect.entry.by_process_s))):
+                self.display.say(f"{suspect.key}: {unlike}")
+                verdict = replace(verdict, reason=f"{verdict.reason}; {unlike}")
+            found[suspect.key] = verdict
         return found
 
     def _by_fresh_processes(
@@ -302,6 +311,17 @@ def _with_drift(estimate: RatioEstimate | None) -> RatioEstimate | None:
     drift = 1 + SESSION_DRIFT
     return RatioEstimate(
         estimate.value, estimate.low / drift, estimate.high * drift, estimate.at_least / drift, estimate.at_most * drift
+    )
+
+
+def unlike_stored(side_a_s: float, stored_s: float) -> str:
+    """What to say where side A, the baseline's environment, does not take the time that is stored of it; empty where it
+    does, as far as two measurements far apart agree."""
+    if 1 / UNLIKE <= side_a_s / stored_s <= UNLIKE:
+        return ""
+    return (
+        f"the baseline's environment took {1e3 * side_a_s:.3g} ms a call in lockstep, and {1e3 * stored_s:.3g} ms when "
+        "the baseline was stored: it may not be what was recorded, or this machine has changed since"
     )
 
 

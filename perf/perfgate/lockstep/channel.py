@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import IO, Any, NoReturn
 
-from perfgate.lockstep import protocol
+from perfgate.lockstep import protocol, used
+from perfgate.lockstep.used import Used
 
 PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
 CORE = "PERFGATE_WORKER_CORE"
 """Environment variable: the core on which calls are timed."""
+QUESTION = "PERFGATE_WORKER_QUESTION"
+"""Environment variable: of which packages and checkouts a worker reports the files it uses, as JSON."""
 
 
 class Channel:
     """The worker's end of the two pipes."""
 
-    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+    def __init__(self, requests: IO[bytes], answers: IO[bytes], used: Used) -> None:
         self._requests = requests
         self._answers = answers
+        self.used = used
         self.checked = True
         """Whether the loaded case's results are asserted; once for a side is enough."""
 
@@ -29,7 +34,8 @@ class Channel:
         if pipes is None:
             return None
         reading, writing = map(int, pipes.split(","))
-        return cls(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"))
+        question = json.loads(os.environ.pop(QUESTION))
+        return cls(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"), used.from_question(question))
 
     def answer(self, name: str, **fields: Any) -> None:
         try:

@@ -8,34 +8,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import psutil
-
-from perfgate.lockstep import overlay
-from perfgate.lockstep.overlay import Say, SideError
+from perfgate.lockstep import checkout, installed_projects, overlay
+from perfgate.lockstep.checkout import FORMS, GIT, TIMEOUT_S, Worktree
+from perfgate.lockstep.installed_projects import canonical
+from perfgate.lockstep.overlay import Revision, Say, SideError
+from perfgate.lockstep.side_check import Asked
+from perfgate.lockstep.used import SITE_FOLDERS, innermost, is_installed
 from perfgate.machine import source_files
 from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
 
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
 
-GIT = "git:"
-WORKTREE = "perfgate-worktree-"
-"""How a temporary worktree's folder begins; the process that made it follows."""
-TIMEOUT_S = 120.0
 PERFGATE = Path(__file__).parents[2]
 """Where this perfgate is imported from: workers of both sides use it."""
-FORMS = (
-    "an interpreter (/opt/old/bin/python), pins separated by spaces (bitsandbytes==0.48.2), or a revision of this "
-    "checkout (git:v1.2)"
-)
 
 LOOK = """
 import importlib.metadata as m, json, sys
@@ -49,16 +42,31 @@ print(json.dumps({"python": list(sys.version_info[:2]), "versions": found}))
 """
 """Asks an interpreter for the versions of some packages without importing them."""
 
-BOOTSTRAP = f"""
-import runpy, sys
-first, last = sys.argv[1:3]
-sys.path.insert(0, first)
-sys.path.extend(path for path in last.split({os.pathsep!r}) if path and path not in sys.path)
-sys.argv[:3] = ["pytest"]
+BOOTSTRAP = """
+import json, os, runpy, sys
+from importlib.machinery import PathFinder
+given = json.loads(sys.argv[1])
+
+class Perfgate:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [given["perfgate"]]) if name == "perfgate" else None
+
+sys.meta_path.insert(0, Perfgate)
+import perfgate
+perfgate.__doc__ = f"{perfgate.__doc__} PYTEST_DONT_REWRITE"  # imported before pytest, which would warn of that
+for number, path in enumerate(sys.path):
+    sys.path[number] = given["moved"].get(path, path)
+own = given["first"]
+current = [path for path in sys.path[:1] if path == ""]
+sys.path[:] = current + own + [path for path in sys.path[len(current):] if path not in own]
+sys.path.extend(path for path in given["last"] if path not in sys.path)
+sys.argv[:2] = ["pytest"]
 runpy.run_module("pytest", run_name="__main__", alter_sys=True)
 """
-"""Starts pytest in any interpreter: this perfgate comes first; what perfgate needs and the side lacks comes last, so
-that the side's own packages win."""
+"""Starts pytest in any interpreter with this perfgate, but not with what lies beside it: that would hide the side's own
+packages. An overlay's packages come before PYTHONPATH's; folders of the other side's checkout become the side's own;
+what perfgate needs and the side lacks comes last."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,9 @@ class Side:
     """One environment.
 
     ``checkout`` is the folder in which its pytest runs, where the benchmarks come from; ``versions`` are of the
-    packages that the project names; ``borrowed`` folders are searched after the side's own packages.
+    packages that the project names; ``borrowed`` folders are searched after the side's own packages; ``asked`` is what
+    its workers must use. A ``worktree`` is the checkout of another revision. ``used`` are the version and the files of
+    each package that its workers imported.
     """
 
     name: str
@@ -74,19 +84,38 @@ class Side:
     checkout: Path
     versions: dict[str, str]
     borrowed: tuple[Path, ...] = ()
+    asked: Asked = field(default_factory=Asked)
+    worktree: Worktree | None = None
+    used: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def bootstrap(self) -> list[str]:
-        """The interpreter's arguments that start pytest with this checkout's perfgate."""
-        return ["-c", BOOTSTRAP, str(PERFGATE), os.pathsep.join(map(str, self.borrowed)), "-p", "perfgate.plugin"]
+        """The interpreter's arguments that start pytest with this perfgate."""
+        given = {
+            "perfgate": str(PERFGATE),
+            "first": [] if self.asked.overlay is None else [str(self.asked.overlay)],
+            "moved": _moved(self.worktree),
+            "last": [str(path) for path in self.borrowed],
+        }
+        return ["-c", BOOTSTRAP, json.dumps(given), "-p", "perfgate.plugin"]
+
+    def require(self, used: Mapping[str, Any]) -> None:
+        """Check what one of its workers reported, and keep it.
+
+        Raises:
+            SideError: it is not what was asked for.
+            MessageError: it is no report.
+        """
+        self.asked.require(self.name, used)
+        self.used.update({name: one for name, one in used["packages"].items() if one["files"]})
 
 
-def _look(python: Path, packages: Sequence[str]) -> tuple[tuple[int, int], dict[str, str]]:
-    """The Python version and the packages' versions of an interpreter.
+def _look(python: Path, packages: Sequence[str], *flags: str) -> tuple[tuple[int, int], dict[str, str]]:
+    """The Python version and the packages' versions of an interpreter that is run with ``flags``.
 
     Raises:
         SideError: it cannot be run, or is no Python.
     """
-    command = [str(python), "-c", LOOK, json.dumps(list(packages))]
+    command = [str(python), *flags, "-c", LOOK, json.dumps(list(packages))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         answer = json.loads(done.stdout)
@@ -97,10 +126,27 @@ def _look(python: Path, packages: Sequence[str]) -> tuple[tuple[int, int], dict[
         ) from None
 
 
-def current(folder: Path, packages: Sequence[str]) -> Side:
-    """This environment, as side B."""
+def _moved(worktree: Worktree | None) -> dict[str, str]:
+    """Where the worktree has the folders of the checkout that this environment's path names, by how it names them."""
+    if worktree is None:
+        return {}
+    origin = os.path.realpath(worktree.origin)
+    named = [*sys.path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    inside = {path: os.path.realpath(path) for path in named if os.path.isabs(path)}
+    environments = [os.path.realpath(one) for one in (sys.prefix, sys.base_prefix)]
+    return {
+        path: str(worktree.moved(Path(real)))
+        for path, real in inside.items()
+        if innermost(real, (origin, *environments)) == origin and not is_installed(real, origin)
+    }
+
+
+def current(folder: Path, packages: Sequence[str], base: Side | None = None) -> Side:
+    """This environment, as side B; ``base`` is side A."""
     python = Path(sys.executable)
-    return Side("this environment", python, folder, _look(python, packages)[1])
+    other = None if base is None or base.worktree is None else base.worktree.top
+    asked = Asked(tuple(packages), checkout.top_of(folder), other)
+    return Side("this environment", python, folder, _look(python, packages)[1], (PERFGATE,), asked)
 
 
 @contextmanager
@@ -112,12 +158,10 @@ def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Ite
     """
     text = text.strip()
     if text.startswith(GIT):
-        with _worktree(text.removeprefix(GIT), folder, say) as checkout:
-            python = Path(sys.executable)
-            yield Side(text, python, checkout, _look(python, packages)[1])
+        with checkout.worktree(text.removeprefix(GIT), folder, say) as worktree:
+            yield _built(text, "", worktree, packages, say)
     elif "==" in text:
-        python = overlay.ensure(text, say)
-        yield Side(text, python, folder, _look(python, packages)[1])
+        yield _pinned(text, text, folder, packages, say)
     elif os.sep in text or Path(text).exists():
         yield _interpreter(Path(text).expanduser(), folder, packages)
     else:
@@ -147,22 +191,61 @@ def rebuilt(
     changed = changed_versions(then, now)
     if INTERPRETER in changed:
         raise SideError("Python was {} and is {}".format(*changed[INTERPRETER]))
-    pins = [f"{name}=={version}" for name, (version, _) in changed.items() if version is not None]
-    python = overlay.ensure(" ".join(pins), say) if pins else Path(sys.executable)
-    name, versions = "the baseline's environment", _look(python, packages)[1]
-    if then.code == now.code:
-        yield Side(name, python, folder, versions)
+    projects = installed_projects.installed_from(checkout.top_of(folder))
+    pins = " ".join(
+        f"{name}=={version}"
+        for name, (version, _) in changed.items()
+        if version is not None and canonical(name) not in projects
+    )
+    name = "the baseline's environment"
+    if then.code == now.code and not any(canonical(package) in projects for package in changed):
+        yield _pinned(name, pins, folder, packages, say)
         return
     if then.commit is None:
         raise SideError("its code has changed, and the baseline knows no commit")
-    with _worktree(then.commit, folder, say) as checkout:
-        project = checkout / os.path.relpath(root, folder)
+    with checkout.worktree(then.commit, folder, say) as worktree:
+        project = worktree.folder / os.path.relpath(root, folder)
         if code_digest(project, source_files.find(project, sources)) != then.code:
             raise SideError(
                 f"it was recorded with changes that commit {then.commit[:12]} does not have, or while [tool.perfgate] "
                 "named other sources"
             )
-        yield Side(name, python, checkout, versions)
+        yield _built(name, pins, worktree, packages, say)
+
+
+def _pinned(name: str, pins: str, folder: Path, packages: Sequence[str], say: Say) -> Side:
+    """This checkout with pins, or as it is where there are none."""
+    python = overlay.ensure(pins, say) if pins else Path(sys.executable)
+    asked = Asked(
+        tuple(packages),
+        checkout.top_of(folder),
+        overlay=overlay.packages_folder(python) if pins else None,
+        pinned=overlay.pinned(pins),
+    )
+    return Side(name, python, folder, _look(python, packages)[1], (PERFGATE,), asked)
+
+
+def _built(name: str, pins: str, worktree: Worktree, packages: Sequence[str], say: Say) -> Side:
+    """A revision, with pins perhaps. The packages of its checkout that are installed here would be found in this
+    checkout, so that revision of them is installed for it."""
+    here = installed_projects.installed_from(worktree.origin)
+    revision = Revision(worktree.commit, {package: worktree.moved(path) for package, path in here.items()})
+    for package, path in revision.folders.items():
+        if not installed_projects.can_be_built(path):
+            say(f"{package} is no package at {worktree.commit[:12]}: that side has what its checkout has")
+    wanted = bool(pins or here)
+    python = overlay.ensure(pins, say, revision if here else None) if wanted else Path(sys.executable)
+    asked = Asked(
+        tuple(packages),
+        worktree.top,
+        worktree.origin,
+        overlay=overlay.packages_folder(python) if wanted else None,
+        pinned=overlay.pinned(pins),
+        projects=tuple(here),
+    )
+    is_ours = PERFGATE.name not in SITE_FOLDERS and PERFGATE.resolve().is_relative_to(worktree.origin.resolve())
+    borrowed = () if is_ours else (PERFGATE,)
+    return Side(name, python, worktree.folder, _look(python, packages)[1], borrowed, asked, worktree)
 
 
 def _interpreter(python: Path, folder: Path, packages: Sequence[str]) -> Side:
@@ -175,54 +258,20 @@ def _interpreter(python: Path, folder: Path, packages: Sequence[str]) -> Side:
             f"{python} is Python {version[0]}.{version[1]}, this is {here[0]}.{here[1]}: perfgate's own packages would "
             f"not fit; make an environment with Python {here[0]}.{here[1]}, or install perfgate there and run its own"
         )
-    own = set(_search_path(python))
+    own = _search_path(python)
     borrowed = tuple(path for path in map(Path, sys.path) if path.is_dir() and path not in own)
-    return Side(str(python), python.absolute(), folder, versions, borrowed)
+    has = _look(python, packages, "-E")[1]
+    asked = Asked(tuple(packages), checkout.top_of(folder), has=has, own=own, borrowed=borrowed)
+    return Side(str(python), python.absolute(), folder, versions, borrowed, asked)
 
 
-def _search_path(python: Path) -> list[Path]:
+def _search_path(python: Path) -> tuple[Path, ...]:
+    """The folders that an interpreter searches by itself, without PYTHONPATH."""
     done = subprocess.run(
-        [str(python), "-c", "import json, sys; print(json.dumps(sys.path))"],
+        [str(python), "-E", "-c", "import json, sys; print(json.dumps(sys.path))"],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=True,
     )
-    return [Path(entry) for entry in json.loads(done.stdout) if entry]
-
-
-def _remove_left_over(git: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """Remove the worktrees of runs that were killed."""
-    for line in git("worktree", "list", "--porcelain").stdout.splitlines():
-        path = Path(line.removeprefix("worktree "))
-        owner = path.parent.name.removeprefix(WORKTREE).partition("-")[0]
-        if path.parent.name.startswith(WORKTREE) and not psutil.pid_exists(int(owner)):
-            git("worktree", "remove", "--force", str(path))
-            shutil.rmtree(path.parent, ignore_errors=True)
-    git("worktree", "prune")
-
-
-@contextmanager
-def _worktree(revision: str, folder: Path, say: Say) -> Iterator[Path]:
-    """``folder`` in a temporary worktree of its repository at ``revision``."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-
-    top = git("rev-parse", "--show-toplevel")
-    if top.returncode != 0:
-        raise SideError(f"{GIT}{revision}: {folder} is no git checkout; allowed instead: {FORMS}")
-    if not revision or git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode != 0:
-        raise SideError(f"{GIT}{revision}: this repository has no such revision; `git log --oneline` lists them")
-    _remove_left_over(git)
-    with tempfile.TemporaryDirectory(prefix=f"{WORKTREE}{os.getpid()}-") as temporary:
-        checkout = Path(temporary) / "checkout"
-        made = git("worktree", "add", "--detach", str(checkout), revision)
-        if made.returncode != 0:
-            raise SideError(f"{GIT}{revision}: {made.stderr.strip()}")
-        say(f"checked out {revision} into {checkout}")
-        try:
-            yield checkout / folder.resolve().relative_to(Path(top.stdout.strip()).resolve())
-        finally:
-            git("worktree", "remove", "--force", str(checkout))
+    return tuple(Path(entry) for entry in json.loads(done.stdout) if entry)

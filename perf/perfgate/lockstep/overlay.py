@@ -1,7 +1,9 @@
-"""Cached overlay environments: the current one with a few packages pinned to other versions.
+"""Cached overlay environments: the current one with a few packages in other versions.
 
 An overlay is a virtual environment without pip whose site-packages name the current ones in a ``.pth`` file: pip, run
-from there, sees what is installed here, installs only what differs, and leaves this environment untouched.
+from there, sees what is installed here, installs only what differs, and leaves this environment untouched. What
+differs are pins, which come from the package index, and the project's own packages at another commit, which pip builds
+from a worktree.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from perfgate.lockstep.fresh_process import die_with_parent
+from perfgate.lockstep.installed_projects import can_be_built, path_lines
 from perfgate.records.atomic_write import write_atomic
 
 Say = Callable[[str], None]
@@ -31,12 +35,24 @@ MARKER = "complete.json"
 """Written last: an overlay without it was never finished."""
 INSTALL_TIMEOUT_S = 1800.0
 UNUSED_DAYS = 30
+BUILD_LINES = 12
+"""Last lines of a build that failed that are quoted: pip tells the cause above its own error."""
+TORCH_INDEX = "torch's CPU builds: https://download.pytorch.org/whl/cpu"
 LARGE = frozenset({"torch"})
 """Pins that may download gigabytes, because they bring a CUDA build."""
 
 
 class SideError(Exception):
     """A side that cannot be had; the message says what was given, what is allowed and what to do next."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The project's packages at a commit: ``folders`` are where pip builds them, by package. One whose folder cannot be
+    built did not exist then: the overlay has none."""
+
+    commit: str
+    folders: Mapping[str, Path]
 
 
 def cache_dir() -> Path:
@@ -75,16 +91,37 @@ def installed() -> dict[str, str]:
     return {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
 
 
-def ensure(text: str, say: Say) -> Path:
-    """The interpreter of the overlay for these pins, made if it is not there.
+def pinned(text: str) -> dict[str, str]:
+    """The versions of some pins, by package.
 
     Raises:
-        SideError: a pin does not exist, does not resolve or does not import; or it cannot be installed here.
+        SideError: something that is no ``name==version``.
+    """
+    return {name: version for name, _, version in (pin.partition("==") for pin in parse(text))}
+
+
+def packages_folder(python: Path) -> Path:
+    """Where the overlay that this interpreter belongs to has its own packages."""
+    base = str(python.parents[1])
+    return Path(sysconfig.get_path("purelib", vars={"base": base, "platbase": base}, scheme="venv"))
+
+
+def ensure(text: str, say: Say, revision: Revision | None = None) -> Path:
+    """The interpreter of the overlay for these pins and this revision of the project, made if it is not there.
+
+    Raises:
+        SideError: a pin does not exist, does not resolve or does not import; the revision cannot be built; or it cannot
+            be installed here.
     """
     pins = parse(text)
-    state = json.dumps([pins, sys.version, sys.prefix, sorted(installed().items())])
-    folder = cache_dir() / "overlays" / hashlib.sha256(state.encode()).hexdigest()[:16]
+    projects = {} if revision is None else revision.folders
+    lines = path_lines({*(pin.partition("==")[0] for pin in pins), *projects})
+    state: list[object] = [pins, sys.version, sys.prefix, sorted(installed().items()), lines]
+    if revision is not None:
+        state += [revision.commit, sorted(projects)]
+    folder = cache_dir() / "overlays" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     python = folder / "bin" / "python"
+    what = [*pins, *(f"{name} of commit {revision.commit[:12]}" for name in projects if revision is not None)]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.with_suffix(".lock")):
@@ -95,10 +132,15 @@ def ensure(text: str, say: Say) -> Path:
             shutil.rmtree(folder, ignore_errors=True)  # half-made by a run that was killed
             if any(pin.partition("==")[0] in LARGE for pin in pins):
                 say("pinning torch may download gigabytes: the index's build for this system, CUDA included")
-            say(f"installing {', '.join(pins)} into an overlay of this environment")
+            say(f"installing {', '.join(what)} into an overlay of this environment")
             start = time.monotonic()
             try:
-                _make(folder, python, pins)
+                _make_empty(folder, python, lines)
+                if pins:
+                    _install_pins(python, pins)
+                if revision is not None:
+                    _install_projects(python, revision)
+                write_atomic(folder / MARKER, json.dumps({"installed": what}) + "\n")
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -108,23 +150,38 @@ def ensure(text: str, say: Say) -> Path:
     return python
 
 
-def _make(folder: Path, python: Path, pins: list[str]) -> None:
+def _make_empty(folder: Path, python: Path, lines: list[str]) -> None:
     """Build in place, because a virtual environment does not move; the marker, written last, is the commit point."""
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], "the virtual environment could not be made")
-    site_packages = Path(
-        sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}, scheme="venv")
-    )
-    ours = [path for path in sys.path if path and Path(path).is_dir() and Path(path).name in _SITE_FOLDERS]
-    (site_packages / "perfgate-parent.pth").write_text("\n".join(ours) + "\n", encoding="utf-8")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins]
-    _run(command, f"{' '.join(pins)} could not be installed")
+    (packages_folder(python) / "perfgate-parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _install_pins(python: Path, pins: list[str]) -> None:
+    _run([*_pip_install(python), *pins], f"{' '.join(pins)} could not be installed")
     for pin in pins:
         name = pin.partition("==")[0]
         _run([str(python), "-c", IMPORT, name], f"{pin} was installed but does not import")
-    write_atomic(folder / MARKER, json.dumps({"pins": pins}) + "\n")
 
 
-_SITE_FOLDERS = ("site-packages", "dist-packages")
+def _install_projects(python: Path, revision: Revision) -> None:
+    commit = revision.commit[:12]
+    own = (
+        "; or install that revision into an environment of its own and compare with its interpreter: "
+        f"git worktree add ../old {commit}, python -m venv ../old-env, "
+        "../old-env/bin/python -m pip install ../old, --perfgate-versus ../old-env/bin/python"
+    )
+    for name, folder in revision.folders.items():
+        if folder.is_dir() and not any(folder.iterdir()):
+            raise SideError(f"{name} of commit {commit} is not in its worktree: is its folder a git submodule?{own}")
+        if can_be_built(folder):
+            command = [*_pip_install(python), "--no-deps", "--force-reinstall", str(folder)]
+            _run(command, f"{name} of commit {commit} could not be built", hint=own, quoted=BUILD_LINES)
+
+
+def _pip_install(python: Path) -> list[str]:
+    return [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
 IMPORT = """
 import importlib, importlib.metadata as m, sys
 files = m.distribution(sys.argv[1]).read_text("top_level.txt")
@@ -135,8 +192,8 @@ for name in names:
 """
 
 
-def _run(command: list[str], failed: str) -> None:
-    """Run a step of the build; pip's or Python's last lines become the error.
+def _run(command: list[str], failed: str, *, hint: str = "", quoted: int = 0) -> None:
+    """Run a step of the build; pip's or Python's last lines become the error: its errors, or as many as ``quoted``.
 
     Raises:
         SideError: it failed or took too long.
@@ -156,9 +213,12 @@ def _run(command: list[str], failed: str) -> None:
         return
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-2:]
-    hint = ""
-    if any("No matching distribution" in line for line in errors):
+    if quoted:
+        errors = [" / ".join(lines[-quoted:])]
+    elif any("No matching distribution" in line for line in errors):
         hint = "; `pip index versions NAME` lists the versions there are"
+        if any("+" in word.partition("==")[2] for word in command):
+            hint += f"; one with a + comes from an index of its own, which PIP_EXTRA_INDEX_URL names ({TORCH_INDEX})"
     raise SideError(f"{failed}: {' '.join(errors)}{hint}")
 
 

@@ -2,7 +2,8 @@
 
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
 paused), ``exact`` (profile one call), ``stop`` (leave the case), ``quit``. The worker answers: ``collected``,
-``ready``, ``paused``, ``times``, ``exact``, ``done``, ``error``. Every message carries the protocol's version.
+``ready`` (with the files and versions that it used), ``paused``, ``times``, ``exact``, ``done``, ``error``. Every
+message carries the protocol's version.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import math
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 LIMIT_BYTES = 16 << 20
 """A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
 
@@ -27,7 +28,7 @@ ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "collected": {"cases": list},
-    "ready": {"call_s": (int, float), "digest": str},
+    "ready": {"call_s": (int, float), "digest": str, "used": dict},
     "paused": {"s": (int, float)},
     "times": {"s": list},
     "exact": {"record": dict},

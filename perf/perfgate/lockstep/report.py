@@ -139,7 +139,9 @@ def sections(run: Lockstep, elapsed_s: float) -> list[Section]:
     notes += [f"{case.key}: {text}" for case in cases if (text := changed_work(case))]
     notes += [f"{case.key}: {text}" for case in cases if (text := _quality(case))]
     data = {
-        "sides": {name: {"name": side.name, "versions": side.versions} for name, side in run.sides.items()},
+        "sides": {
+            name: {"name": side.name, "versions": side.versions, "used": side.used} for name, side in run.sides.items()
+        },
         "pairs": run.pairs,
         "cases": {
             case.key: {

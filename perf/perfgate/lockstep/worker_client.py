@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -61,12 +62,13 @@ class Worker:
         self._answers, from_worker = os.pipe()
         pipes = {channel.PIPES: f"{to_worker},{from_worker}"}
         cores = {} if core is None else {channel.CORE: str(core)}
+        question = {channel.QUESTION: json.dumps(side.asked.question())}
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
                     child_process.command([str(side.python), *side.bootstrap()], arguments, "--benchmark-disable"),
                     cwd=side.checkout,
-                    env=child_process.environment(faults, PINS | pipes | cores),
+                    env=child_process.environment(faults, PINS | pipes | cores | question),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -112,6 +114,7 @@ class Worker:
 
         Raises:
             WorkerError: none came in time, the worker died, or it said what no worker says.
+            SideError: the worker does not use what its side was asked for.
         """
         deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
@@ -129,6 +132,8 @@ class Worker:
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             name, fields = protocol.read(line, protocol.ANSWERED)
+            if name == "ready":
+                self.side.require(fields["used"])
         except protocol.MessageError as wrong:
             raise self.error(str(wrong)) from None
         if name == "error":

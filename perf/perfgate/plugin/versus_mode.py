@@ -80,9 +80,10 @@ class Versus:
                 environments.open_side(self._text, here, packages, self._display.say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-versus-") as logs,
             ):
-                head = environments.current(here, packages)
+                head = environments.current(here, packages, base)
                 self._compare(base, head, items, Path(logs))
         except environments.SideError as wrong:
+            self._sections = []  # nothing was compared
             pytest.exit(f"--perfgate-versus: {wrong}", returncode=pytest.ExitCode.USAGE_ERROR)
         return True
 

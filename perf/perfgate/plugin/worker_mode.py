@@ -85,7 +85,7 @@ class WorkerMeasure(Measure):
             check(result)
         before = digest(result)
         warm_s = self._rounds.warm(call, cold_s)
-        self._channel.answer("ready", call_s=warm_s, digest=before)
+        self._channel.answer("ready", call_s=warm_s, digest=before, used=self._channel.used.report())
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
             if name == "block":

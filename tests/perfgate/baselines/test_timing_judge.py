@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from perfgate.baselines import timing_judge
 from perfgate.baselines.store import Entry, Refresh
 from perfgate.baselines.timing_judge import TOGETHER, Judge, JudgePolicy, Suspect, at_once
+from perfgate.compare.intervals import RatioEstimate
 from perfgate.compare.tolerances import Tolerances
+from perfgate.lockstep.comparison import Comparison
 from perfgate.lockstep.environments import SideError
 from perfgate.lockstep.fresh_process import ProcessError, Result
 from perfgate.lockstep.worker_client import WorkerError
@@ -26,7 +29,11 @@ THEN, NOW = Fingerprint("then", {}), Fingerprint("now", {})
 
 
 class Quiet:
-    def say(self, text: str) -> None: ...
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def show(self, text: str) -> None: ...
 
@@ -50,7 +57,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judge]:
     monkeypatch.setattr(timing_judge.environments, "rebuilt", rebuilt)
     monkeypatch.setattr(timing_judge.health, "read", lambda *_: Health(0.1, 2**30, None))  # not this machine's
 
-    def make(fresh: Callable[..., Result], budget_s: float = 60.0) -> Judge:
+    def make(fresh: Callable[..., Result], budget_s: float = 60.0, display: Quiet | None = None) -> Judge:
         monkeypatch.setattr(timing_judge.fresh_process, "fresh", fresh)
         return Judge(
             policy=JudgePolicy(lambda key: Tolerances(), 0.01, ("**/*.py",), ()),
@@ -62,7 +69,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judge]:
             health_before=Health(9.0, 2**30, None),  # busy: stored numbers decide nothing
             budget_s=budget_s,
             clock=FakeClock(itertools.repeat(0.0)),
-            display=Quiet(),
+            display=display or Quiet(),
         )
 
     return make
@@ -72,8 +79,12 @@ def result(keys: Sequence[str], seconds: float) -> Result:
     return Result({key: suspect(key, 1, seconds).record for key in keys}, {}, {})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [WorkerError("no process in this test", side="A"), SideError("its toy is /here/toy.py, expected one below /wt")],
+)
 def test_the_slowest_against_its_stored_time_is_judged_first(
-    monkeypatch: pytest.MonkeyPatch, made: Callable[..., Judge]
+    monkeypatch: pytest.MonkeyPatch, made: Callable[..., Judge], wrong: Exception
 ) -> None:
     seen: list[str] = []
 
@@ -83,7 +94,7 @@ def test_the_slowest_against_its_stored_time_is_judged_first(
 
     def lockstep(base: object, head: object, keys: Sequence[str], *_: object) -> Any:
         seen.extend(keys)
-        raise WorkerError("no process in this test", side="A")
+        raise wrong
 
     def fresh(*_: object) -> Any:
         raise ProcessError("no process in this test")
@@ -96,6 +107,7 @@ def test_the_slowest_against_its_stored_time_is_judged_first(
     assert seen == ["spin/slower", "spin/same", "spin/faster"]
     assert {key: one.status for key, one in verdicts.items()} == dict.fromkeys(seen, "INCONCLUSIVE")
     assert "no fresh process measured it within the budget" in verdicts["spin/slower"].reason
+    assert f"the baseline's environment cannot be rebuilt ({wrong})" in verdicts["spin/slower"].reason
 
 
 class TestFreshProcesses:
@@ -185,3 +197,25 @@ def test_what_is_new_or_failed_needs_no_judging() -> None:
     new = at_once(None, one.record, NOW, Tolerances(), forced=True)
     failed = at_once(one.entry, replace(one.record, status="failed", reason="x"), NOW, Tolerances(), forced=True)
     assert [verdict and verdict.status for verdict in (new, failed)] == ["NEW", "REGRESSED"]
+
+
+@pytest.mark.parametrize(("side_a_s", "said"), [(0.5, False), (1.0, False), (2.0, False), (2.1, True), (0.4, True)])
+def test_a_side_a_that_does_not_take_the_stored_time_is_said(side_a_s: float, said: bool) -> None:
+    text = timing_judge.unlike_stored(side_a_s, 1.0)
+    assert bool(text) == said
+    if said:
+        assert f"took {1e3 * side_a_s:.3g} ms a call in lockstep, and 1e+03 ms when the baseline was stored" in text
+
+
+@pytest.mark.parametrize(("side_a_s", "said"), [(1.2, False), (3.0, True)])
+def test_it_is_said_in_the_display_and_in_the_verdict(made: Callable[..., Judge], side_a_s: float, said: bool) -> None:
+    display = Quiet()
+    times = {"A": [side_a_s], "B": [side_a_s]}
+    case = Comparison(
+        "spin/it", "spin", log_ratios=[0.0], times_s=times, estimate=RatioEstimate(1.0, 0.99, 1.01, 0.99, 1.01)
+    )
+    found = made(lambda *_: None, display=display)._told(
+        SimpleNamespace(cases={"spin/it": case}), [suspect("spin/it", 1, 3)], "not measured"
+    )
+    assert ("took 3e+03 ms a call in lockstep" in found["spin/it"].reason) == said
+    assert [line.partition(":")[0] for line in display.said] == ["spin/it"] * said

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 from perfgate.lockstep import channel, protocol
-from perfgate.lockstep.channel import PIPES, Channel
+from perfgate.lockstep.channel import PIPES, QUESTION, Channel
 from perfgate.lockstep.protocol import MessageError
+from perfgate.lockstep.used import Used
+
+NOTHING = Used((), ())
+"""A worker that is asked for nothing it uses."""
 
 
 class LeftError(Exception):
@@ -25,7 +29,7 @@ def stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(*lines: bytes) -> Channel:
-    return Channel(io.BytesIO(b"".join(lines)), io.BytesIO())
+    return Channel(io.BytesIO(b"".join(lines)), io.BytesIO(), NOTHING)
 
 
 def test_requests_come_in_their_order() -> None:
@@ -34,7 +38,9 @@ def test_requests_come_in_their_order() -> None:
     assert worker.request("load", "quit") == ("quit", {})
 
 
-@pytest.mark.parametrize("line", [protocol.line("stop"), protocol.line("ready", call_s=1.0, digest=""), b"hello\n"])
+@pytest.mark.parametrize(
+    "line", [protocol.line("stop"), protocol.line("ready", call_s=1.0, digest="", used={}), b"hello\n"]
+)
 def test_what_was_not_expected_is_refused(line: bytes) -> None:
     with pytest.raises(MessageError):
         asked(line).request("block", "exact")
@@ -46,15 +52,17 @@ def test_a_worker_leaves_when_its_controller_is_gone() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb", buffering=0) as answers, pytest.raises(LeftError):
-        Channel(io.BytesIO(), answers).answer("paused", s=1.0)
+        Channel(io.BytesIO(), answers, NOTHING).answer("paused", s=1.0)
 
 
 def test_an_answer_arrives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The controller waits for it, and the worker then waits for the controller."""
     (to_worker, asking), (answering, from_worker) = os.pipe(), os.pipe()
     monkeypatch.setenv(PIPES, f"{to_worker},{from_worker}")
+    monkeypatch.setenv(QUESTION, '{"packages": ["pytest"], "checkouts": []}')
     worker = Channel.from_environment()
     assert worker is not None
+    assert worker.used.report()["packages"]["pytest"]["version"] == pytest.__version__
     os.set_blocking(answering, False)
     worker.answer("times", s=[0.5])
     assert protocol.read(os.read(answering, 1000), protocol.ANSWERED) == ("times", {"s": [0.5]})
@@ -71,8 +79,10 @@ def test_a_process_is_a_worker_once_and_those_that_it_starts_are_none(monkeypatc
     assert Channel.from_environment() is None
     reading, writing = os.pipe()
     monkeypatch.setenv(PIPES, f"{reading},{writing}")
+    monkeypatch.setenv(QUESTION, '{"packages": ["pytest"], "checkouts": []}')
     worker = Channel.from_environment()
     assert worker is not None
+    assert worker.used.report()["packages"]["pytest"]["version"] == pytest.__version__
     assert PIPES not in os.environ
     for pipe in (worker._requests, worker._answers):
         pipe.close()

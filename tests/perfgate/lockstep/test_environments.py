@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from perfgate.lockstep import environments
+from perfgate.lockstep.checkout import Worktree
 from perfgate.lockstep.overlay import SideError
+from perfgate.lockstep.side_check import Asked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
 
@@ -41,3 +46,65 @@ class TestSide:
             environments.open_side(str(other), tmp_path, [], lambda line: None),
         ):
             pass
+
+
+class TestBootstrap:
+    """What a worker's Python finds where, with a pytest that only tells."""
+
+    def told(self, folder: Path, side: environments.Side, *modules: str, **environment: str) -> dict[str, str]:
+        telling = f"print({{name: __import__(name).__file__ for name in {modules!r}}})"
+        (folder / "pytest.py").write_text(telling)
+        command = [str(side.python), *side.bootstrap()]
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        return {name: os.path.realpath(path) for name, path in ast.literal_eval(done.stdout).items()}
+
+    @pytest.fixture
+    def beside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder that holds perfgate and a neighbour."""
+        folder = tmp_path / "installed"
+        (folder / "perfgate").mkdir(parents=True)
+        (folder / "perfgate/__init__.py").write_text('"""It."""')
+        (folder / "neighbour.py").write_text("")
+        monkeypatch.setattr(environments, "PERFGATE", folder)
+        return folder.resolve()
+
+    def test_perfgate_comes_first_and_its_neighbours_last(self, beside: Path, tmp_path: Path) -> None:
+        own = tmp_path / "own"
+        (own / "perfgate").mkdir(parents=True)
+        for name in ("perfgate/__init__.py", "neighbour.py"):
+            (own / name).write_text("")
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, borrowed=(beside,))
+        found = self.told(tmp_path, side, "perfgate", "neighbour", PYTHONPATH=str(own))
+        assert found == {
+            "perfgate": str(beside / "perfgate/__init__.py"),
+            "neighbour": os.path.realpath(own / "neighbour.py"),
+        }
+        lent = self.told(tmp_path, side, "neighbour", PYTHONPATH="")
+        assert lent == {"neighbour": str(beside / "neighbour.py")}
+
+    def test_an_overlay_comes_before_python_path(self, beside: Path, tmp_path: Path) -> None:
+        for name in ("overlay", "named"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "neighbour.py").write_text("")
+        asked = Asked(overlay=tmp_path / "overlay")
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, asked=asked)
+        found = self.told(tmp_path, side, "neighbour", PYTHONPATH=str(tmp_path / "named"))
+        assert found == {"neighbour": os.path.realpath(tmp_path / "overlay/neighbour.py")}
+
+    def test_a_worktree_has_its_own_where_the_path_names_the_checkout(
+        self, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("here/src", "here/.venv/site-packages", "worktree/src"):
+            (tmp_path / name).mkdir(parents=True)
+        for name in ("here/src/toy.py", "worktree/src/toy.py", "here/.venv/site-packages/installed_toy.py"):
+            (tmp_path / name).write_text("")
+        path = os.pathsep.join(map(str, (tmp_path / "here/src", tmp_path / "here/.venv/site-packages")))
+        monkeypatch.setenv("PYTHONPATH", path)
+        worktree = Worktree(tmp_path / "worktree", tmp_path / "here", tmp_path / "worktree", "0" * 40)
+        side = environments.Side("it", Path(sys.executable), tmp_path, {}, worktree=worktree)
+        assert self.told(tmp_path, side, "toy", "installed_toy") == {
+            "toy": os.path.realpath(tmp_path / "worktree/src/toy.py"),
+            "installed_toy": os.path.realpath(tmp_path / "here/.venv/site-packages/installed_toy.py"),
+        }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from perfgate.lockstep import overlay
-from perfgate.lockstep.overlay import MARKER, SideError, parse
+from perfgate.lockstep.overlay import MARKER, Revision, SideError, parse
 
 from tests.support.subprocesses import finding
 
@@ -72,6 +72,7 @@ class TestOverlay:
                 "toyone==9.9",
                 r"toyone==9.9 could not be installed: .*No matching distribution.*`pip index versions",
             ),
+            ("toyone==1.0+cpu", "No matching distribution.*PIP_EXTRA_INDEX_URL.*whl/cpu"),
             ("toytwo==1.0 toyone==2.0", "could not be installed: .*conflict"),
             ("toybroken==1.0", "toybroken==1.0 was installed but does not import: .*toybroken is broken"),
         ],
@@ -125,6 +126,21 @@ class TestOverlay:
         os.utime(old.parents[1] / MARKER, (month_ago, month_ago))
         overlay.ensure("toyone==2.0", lambda line: None)
         assert not old.exists()
+
+    def test_a_submodule_of_a_revision_is_not_had_and_a_package_that_did_not_exist_is_not_needed(
+        self, index: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "empty").mkdir()
+        submodule = Revision("0" * 40, {"toyone": tmp_path / "empty"})
+        with pytest.raises(SideError, match=r"toyone of commit 000000000000 .* git submodule\?; or install"):
+            overlay.ensure("", lambda line: None, submodule)
+        python = overlay.ensure("", lambda line: None, Revision("0" * 40, {"toyone": tmp_path / "gone"}))
+        assert ask(python, "__import__('importlib.util').util.find_spec('toyone')") == "None"
+
+    def test_another_commit_is_another_overlay(self, index: Path, tmp_path: Path) -> None:
+        gone = {"toyone": tmp_path / "gone"}
+        made = [overlay.ensure("", lambda line: None, Revision(number * 40, gone)) for number in "010"]
+        assert made[0] == made[2] != made[1]
 
     def test_a_cache_that_cannot_be_written_is_said(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (index / "file").write_text("")

@@ -28,8 +28,8 @@ def record(key: str, peak: int, **operators: int) -> Record:
 
 def section(*cases: Comparison, needed_s: float | None = None) -> Section:
     sides = {
-        "A": SimpleNamespace(name="old", versions={"torch": "2.12", "numpy": "2.4"}),
-        "B": SimpleNamespace(name="new", versions={"torch": "2.13", "numpy": "2.4"}),
+        "A": SimpleNamespace(name="old", versions={"torch": "2.12", "numpy": "2.4"}, used={}),
+        "B": SimpleNamespace(name="new", versions={"torch": "2.13", "numpy": "2.4"}, used={}),
     }
     run: Any = SimpleNamespace(
         sides=sides,

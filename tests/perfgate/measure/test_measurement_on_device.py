@@ -19,6 +19,7 @@ from perfgate.compare.case_verdict import Estimated, NotJudged, Tolerances, judg
 from perfgate.lockstep import pair
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.comparison import Comparison
+from perfgate.lockstep.used import Used
 from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Process
 from perfgate.measure.measurement import Instruments, MeasurePolicy
 from perfgate.measure.memory import AllocatorMeter
@@ -191,6 +192,7 @@ class FakeChannel(Channel):
 
     def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
         self.checked = True
+        self.used = Used((), ())
         self._requests_left = iter(requests)
         self.answers: list[tuple[str, dict[str, Any]]] = []
 

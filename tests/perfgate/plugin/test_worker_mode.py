@@ -12,6 +12,7 @@ import pytest
 import torch  # noqa: F401  # without it no kernel can be asserted
 from perfgate.lockstep import protocol
 from perfgate.lockstep.channel import Channel
+from perfgate.lockstep.used import Used
 from perfgate.measure.clocks import FakeClock
 from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
 from perfgate.measure.op_counts import Work
@@ -29,7 +30,7 @@ class Controller:
     def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
         asked = io.BytesIO(b"".join(protocol.line(name, **fields) for name, fields in requests))
         self._answers = io.BytesIO()
-        self.channel = Channel(asked, self._answers)
+        self.channel = Channel(asked, self._answers, Used((), ()))
 
     @property
     def answers(self) -> list[tuple[str, dict[str, Any]]]:

@@ -17,12 +17,24 @@ TRACING = ("COV_CORE_", "COVERAGE_PROCESS_")
 """Environment variables (their beginnings) by which pytest-cov and coverage trace every Python process started."""
 
 
+PINS: dict[str, str] = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+    "OMP_NUM_THREADS": "1",
+}
+"""What both sides' processes are pinned to, beside one core. docs/pins.md has what each buys, and why address layout
+and hash seed are left to chance."""
+
+
 def command(start: Sequence[str], arguments: Sequence[str], *more: str) -> list[str]:
     """``start`` is what starts pytest, ``arguments`` are the controller's, ``more`` is what this kind of child gets."""
     return [*start, *arguments, *more, *OWN]
 
 
-def environment(faults: Sequence[str], more: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with ``more``, with these faults to inject, and without what spoils times."""
+def environment(faults: Sequence[str], more: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with ``more`` (without what is None there), with these faults to inject, and without
+    what spoils times."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(TRACING)}
-    return {**kept, **for_children(), FAULTS: " ".join(faults), ADDOPTS: "", **more}
+    wanted = {**kept, **for_children(), FAULTS: " ".join(faults), ADDOPTS: "", **more}
+    return {name: value for name, value in wanted.items() if value is not None}

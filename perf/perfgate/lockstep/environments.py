@@ -12,18 +12,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from perfgate.lockstep import checkout, installed_projects, overlay
 from perfgate.lockstep.checkout import FORMS, GIT, TIMEOUT_S, Worktree
+from perfgate.lockstep.child_process import PINS
 from perfgate.lockstep.installed_projects import canonical
 from perfgate.lockstep.overlay import Revision, Say, SideError
 from perfgate.lockstep.side_check import Asked
 from perfgate.lockstep.used import SITE_FOLDERS, innermost, is_installed
 from perfgate.machine import source_files
-from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_versions, code_digest
+from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_variables, changed_versions, code_digest
 
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
 
@@ -75,8 +76,9 @@ class Side:
 
     ``checkout`` is the folder in which its pytest runs, where the benchmarks come from; ``versions`` are of the
     packages that the project names; ``borrowed`` folders are searched after the side's own packages; ``asked`` is what
-    its workers must use. A ``worktree`` is the checkout of another revision. ``used`` are the version and the files of
-    each package that its workers imported.
+    its workers must use. A ``worktree`` is the checkout of another revision. ``variables`` are environment variables
+    that differ from this process's, None where one is unset. ``used`` are the version and the files of each package
+    that its workers imported.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Side:
     borrowed: tuple[Path, ...] = ()
     asked: Asked = field(default_factory=Asked)
     worktree: Worktree | None = None
+    variables: Mapping[str, str | None] = field(default_factory=dict)
     used: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def bootstrap(self) -> list[str]:
@@ -191,6 +194,9 @@ def rebuilt(
     changed = changed_versions(then, now)
     if INTERPRETER in changed:
         raise SideError("Python was {} and is {}".format(*changed[INTERPRETER]))
+    variables = {name: before for name, (before, _) in changed_variables(then, now).items()}
+    if fixed := sorted(variables.keys() & PINS.keys()):
+        raise SideError(f"{', '.join(fixed)} differ, which both sides of a comparison have the same: set as they were")
     projects = installed_projects.installed_from(checkout.top_of(folder))
     pins = " ".join(
         f"{name}=={version}"
@@ -199,7 +205,7 @@ def rebuilt(
     )
     name = "the baseline's environment"
     if then.code == now.code and not any(canonical(package) in projects for package in changed):
-        yield _pinned(name, pins, folder, packages, say)
+        yield replace(_pinned(name, pins, folder, packages, say), variables=variables)
         return
     if then.commit is None:
         raise SideError("its code has changed, and the baseline knows no commit")
@@ -210,7 +216,7 @@ def rebuilt(
                 f"it was recorded with changes that commit {then.commit[:12]} does not have, or while [tool.perfgate] "
                 "named other sources"
             )
-        yield _built(name, pins, worktree, packages, say)
+        yield replace(_built(name, pins, worktree, packages, say), variables=variables)
 
 
 def _pinned(name: str, pins: str, folder: Path, packages: Sequence[str], say: Say) -> Side:

@@ -14,21 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.lockstep import channel, child_process, protocol
+from perfgate.lockstep.child_process import PINS
 from perfgate.lockstep.environments import Side
 
 START_TIMEOUT_S = 180.0
 """Until a worker has collected: importing the benchmarks' libraries takes seconds, from a cold disk a minute."""
 LAST_LINES = 3
 """Lines of a dead worker's output that are quoted."""
-
-PINS: dict[str, str] = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-    "OMP_NUM_THREADS": "1",
-}
-"""What both sides' processes are pinned to, beside one core. docs/pins.md has what each buys, and why address layout
-and hash seed are left to chance."""
 
 
 class WorkerError(Exception):
@@ -68,7 +60,7 @@ class Worker:
                 self._process = subprocess.Popen(
                     child_process.command([str(side.python), *side.bootstrap()], arguments, "--benchmark-disable"),
                     cwd=side.checkout,
-                    env=child_process.environment(faults, PINS | pipes | cores | question),
+                    env=child_process.environment(faults, {**side.variables, **PINS, **pipes, **cores, **question}),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -30,6 +30,14 @@ def test_a_child_belongs_to_its_controllers_family(monkeypatch: pytest.MonkeyPat
     assert child_process.environment([], {})[FAMILY] == "7"
 
 
+def test_what_is_none_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    monkeypatch.setenv("KMP_BLOCKTIME", "1")
+    environment = child_process.environment([], {"MKL_CBWR": None, "KMP_BLOCKTIME": "0"})
+    assert "MKL_CBWR" not in environment
+    assert environment["KMP_BLOCKTIME"] == "0"
+
+
 def test_faults_are_those_of_this_child_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FAULTS, "wrong")
     assert injected(child_process.environment([], {})) == ()

@@ -13,6 +13,7 @@ from perfgate.lockstep import environments
 from perfgate.lockstep.checkout import Worktree
 from perfgate.lockstep.overlay import SideError
 from perfgate.lockstep.side_check import Asked
+from perfgate.records.fingerprint import Fingerprint
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
 
@@ -108,3 +109,21 @@ class TestBootstrap:
             "toy": os.path.realpath(tmp_path / "worktree/src/toy.py"),
             "installed_toy": os.path.realpath(tmp_path / "here/.venv/site-packages/installed_toy.py"),
         }
+
+
+class TestRebuilt:
+    """The environment of a baseline whose code and versions are today's."""
+
+    def side(self, folder: Path, then: dict[str, str], now: dict[str, str]) -> environments.Side:
+        before, after = (Fingerprint("code", {}, variables=variables) for variables in (then, now))
+        with environments.rebuilt(before, after, folder, folder, ("*.py",), (), lambda line: None) as side:
+            return side
+
+    def test_variables_are_as_they_were(self, tmp_path: Path) -> None:
+        side = self.side(tmp_path, {"MKL_CBWR": "AVX2"}, {"KMP_BLOCKTIME": "1"})
+        assert side.variables == {"MKL_CBWR": "AVX2", "KMP_BLOCKTIME": None}
+        assert self.side(tmp_path, {"MKL_CBWR": "AVX2"}, {"MKL_CBWR": "AVX2"}).variables == {}
+
+    def test_one_that_both_sides_have_the_same_cannot_differ(self, tmp_path: Path) -> None:
+        with pytest.raises(SideError, match="OMP_NUM_THREADS differ"):
+            self.side(tmp_path, {"OMP_NUM_THREADS": "4"}, {})

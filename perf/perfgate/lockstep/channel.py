@@ -26,6 +26,8 @@ class Channel:
         self.used = used
         self.checked = True
         """Whether the loaded case's results are asserted; once for a side is enough."""
+        self.turn = 0
+        """Which of the loaded case's inputs is timed, counted round and round."""
 
     @classmethod
     def from_environment(cls) -> Channel | None:

@@ -228,7 +228,8 @@ class Lockstep:
             waiting.remove(case)
             self._show(case)
             start = self._clock.now()
-            taken = pair.apart(self._start, self._keys(case), self._order, exact=self._exact(case))
+            exact, turn = self._exact(case), self._turn(case)
+            taken = pair.apart(self._start, self._keys(case), self._order, exact=exact, turn=turn)
             case.take(taken, self._clock.now() - start)
 
     def _next(self, waiting: Sequence[Comparison]) -> Comparison | None:
@@ -264,7 +265,7 @@ class Lockstep:
                     continue
                 self._show(case)
                 start = self._clock.now()
-                taken = pair.side_by_side(has, keys, exact=self._exact(case))
+                taken = pair.side_by_side(has, keys, exact=self._exact(case), turn=self._turn(case))
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
                     self._display.say(f"{case.key}: not enough memory for both sides; running them one after the other")
@@ -276,6 +277,10 @@ class Lockstep:
     def _exact(self, case: Comparison) -> bool:
         """Whether this pair is the one that weighs and counts: the first, or the one after a side failed."""
         return self.plan.exact and (not case.records or bool(case.pending))
+
+    def _turn(self, case: Comparison) -> int:
+        """Which of its inputs a case times: another one in each pair, but the first where it is counted and weighed."""
+        return 0 if self._exact(case) else case.tries
 
     def _keys(self, case: Comparison) -> dict[str, str]:
         return {"A": self.plan.old_keys.get(case.key, case.key), "B": case.key}

@@ -67,14 +67,15 @@ def collected(worker: Worker) -> list[str]:
     return list(_expect(worker, "collected", START_TIMEOUT_S)["cases"])
 
 
-def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exact: bool) -> Taken:
+def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exact: bool, turn: int = 0) -> Taken:
     """Both sides get ready, make the exact pass where it is due, take turns in short blocks, and leave the case, which
-    each side has under its own key of ``keys``. The side that comes first in ``workers`` goes first in everything."""
+    each side has under its own key of ``keys``. The side that comes first in ``workers`` goes first in everything. Both
+    time the input number ``turn``."""
     taken = Taken()
     key = keys["B"]
     for name, worker in workers.items():  # both at once: importing and loading take the longest
         with _noting(taken, name, key):
-            worker.ask("load", case=keys[name], checked=exact)
+            worker.ask("load", case=keys[name], checked=exact, turn=turn)
     warm_s = {}
     for name, worker in workers.items():  # whether it works on the other side is told too
         with _noting(taken, name, key):
@@ -111,7 +112,7 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
     return taken
 
 
-def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *, exact: bool) -> Taken:
+def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *, exact: bool, turn: int = 0) -> Taken:
     """One side after the other, each alone on the device, in this order. Nothing cancels the machine's drift then."""
     taken = Taken(spent=True)
     key = keys["B"]
@@ -119,7 +120,7 @@ def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *
         with _noting(taken, name, key), start(name) as worker:
             if keys[name] not in collected(worker):
                 continue
-            worker.ask("load", case=keys[name], checked=exact)
+            worker.ask("load", case=keys[name], checked=exact, turn=turn)
             timeout_s = _timeout_s({name: _ready(worker)})
             if exact:
                 taken.records[name] = _exact(worker, timeout_s)

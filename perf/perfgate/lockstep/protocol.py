@@ -17,7 +17,7 @@ LIMIT_BYTES = 16 << 20
 """A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
 
 ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "load": {"case": str, "checked": bool},
+    "load": {"case": str, "checked": bool, "turn": int},
     "block": {"calls": int},
     "go": {},
     "exact": {},

@@ -33,8 +33,8 @@ def asked(*lines: bytes) -> Channel:
 
 
 def test_requests_come_in_their_order() -> None:
-    worker = asked(protocol.line("load", case="a/b", checked=False), protocol.line("quit"))
-    assert worker.request("load", "quit") == ("load", {"case": "a/b", "checked": False})
+    worker = asked(protocol.line("load", case="a/b", checked=False, turn=0), protocol.line("quit"))
+    assert worker.request("load", "quit") == ("load", {"case": "a/b", "checked": False, "turn": 0})
     assert worker.request("load", "quit") == ("quit", {})
 
 

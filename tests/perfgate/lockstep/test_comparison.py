@@ -265,7 +265,9 @@ def test_without_the_exact_pass_nothing_is_weighed_or_checked() -> None:
     comparison.run()
     assert statuses(comparison) == {"sum/a": "SAME"}
     assert "exact" not in [what for what, _ in asked]
-    assert {fields["checked"] for what, fields in asked if what == "load"} == {False}
+    loads = [fields for what, fields in asked if what == "load"]
+    assert {fields["checked"] for fields in loads} == {False}
+    assert [fields["turn"] for fields in loads] == [pair for pair in range(comparison.pairs) for _ in "AB"]
 
 
 def test_apart_one_side_is_gone_before_the_other_comes() -> None:

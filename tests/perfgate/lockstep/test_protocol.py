@@ -28,7 +28,10 @@ def test_what_is_written_is_read(name: str, fields: dict[str, Any]) -> None:
 
 
 def test_requests_too() -> None:
-    assert read(line("load", case="a/b", checked=True), ASKED) == ("load", {"case": "a/b", "checked": True})
+    assert read(line("load", case="a/b", checked=True, turn=3), ASKED) == (
+        "load",
+        {"case": "a/b", "checked": True, "turn": 3},
+    )
     assert {name for name, _ in EXAMPLES} == set(ANSWERED)
 
 

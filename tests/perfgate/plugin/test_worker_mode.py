@@ -104,9 +104,11 @@ class TestMeasure:
             8.0,
         )
 
-    def test_of_several_inputs_the_first_is_timed(self) -> None:
+    @pytest.mark.parametrize(("turn", "timed"), [(0, 7), (1, 8), (2, 7)])
+    def test_of_several_inputs_each_pair_times_another_one(self, turn: int, timed: int) -> None:
         case = Case(STOP)
-        assert case.measure(case.call, inputs=[7, 8]) == [7]
+        case.controller.channel.turn = turn
+        assert case.measure(case.call, inputs=[7, 8]) == [timed]
 
     def test_another_kernel_than_the_named_one_is_no_exact_pass(self) -> None:
         case = Case(EXACT, STOP)
@@ -117,7 +119,14 @@ class TestMeasure:
     def test_a_result_that_changes_fails_when_the_case_is_left(self) -> None:
         case = Case(BLOCK, STOP)
         with pytest.raises(OutputChangedError):
-            case.measure(lambda: case.call(case.calls > 4))
+            case.measure(lambda: case.call(case.calls > 3))
+
+    @pytest.mark.parametrize("requests", [(STOP,), (BLOCK, STOP)])
+    def test_leaving_costs_a_call_only_where_no_block_ran(self, requests: Any) -> None:
+        case = Case(*requests)
+        case.measure(case.call)
+        ready = 2  # the first call and the warm one
+        assert case.calls == ready + (3 if BLOCK in requests else 1)
 
     @pytest.mark.parametrize("checked", [True, False])
     def test_a_result_is_checked_where_the_controller_wants_it(self, checked: bool) -> None:
@@ -149,9 +158,13 @@ class TestLoop:
         return controller, ran
 
     def test_it_tells_its_benchmarks_and_obeys(self) -> None:
-        load: Callable[..., Any] = lambda key, checked: ("load", {"case": key, "checked": checked})  # noqa: E731
+        load: Callable[..., Any] = lambda key, checked: (  # noqa: E731
+            "load",
+            {"case": key, "checked": checked, "turn": 5},
+        )
         controller, ran = self.run(load("sums/b", True), load("sums/a", False), ("quit", {}))
         assert ran == [("sums/b", True), ("sums/a", False)]
+        assert controller.channel.turn == 5
         (name, collected), *done = controller.answers
         assert (name, collected["cases"]) == ("collected", ["sums/a", "sums/b"])
         assert [(name, fields["record"]["case"]["key"]) for name, fields in done] == [

@@ -30,6 +30,7 @@ class Fingerprint:
     variables: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
+        known = {} if self.variables is None else {"variables": dict(self.variables)}
         return {
             "commit": self.commit,
             "dirty": self.dirty,
@@ -37,7 +38,7 @@ class Fingerprint:
             "versions": dict(self.versions),
             "driver": self.driver,
             "faults": list(self.faults),
-            "variables": None if self.variables is None else dict(self.variables),
+            **known,
         }
 
     @classmethod

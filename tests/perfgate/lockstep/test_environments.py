@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from perfgate.lockstep.checkout import Worktree
 from perfgate.lockstep.overlay import SideError
 from perfgate.lockstep.side_check import Asked
 from perfgate.records.fingerprint import Fingerprint
+
+from tests.support.subprocesses import finding
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
 
@@ -52,13 +55,11 @@ class TestSide:
 class TestBootstrap:
     """What a worker's Python finds where, with a pytest that only tells."""
 
-    def told(self, folder: Path, side: environments.Side, *modules: str, **environment: str) -> dict[str, str]:
+    def told(self, folder: Path, side: environments.Side, *modules: str, first: Sequence[Path] = ()) -> dict[str, str]:
         telling = f"print({{name: __import__(name).__file__ for name in {modules!r}}})"
         (folder / "pytest.py").write_text(telling)
         command = [str(side.python), *side.bootstrap()]
-        done = subprocess.run(
-            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=folder, env=finding(*first), capture_output=True, text=True, check=True)
         return {name: os.path.realpath(path) for name, path in ast.literal_eval(done.stdout).items()}
 
     @pytest.fixture
@@ -77,12 +78,12 @@ class TestBootstrap:
         for name in ("perfgate/__init__.py", "neighbour.py"):
             (own / name).write_text("")
         side = environments.Side("it", Path(sys.executable), tmp_path, {}, borrowed=(beside,))
-        found = self.told(tmp_path, side, "perfgate", "neighbour", PYTHONPATH=str(own))
+        found = self.told(tmp_path, side, "perfgate", "neighbour", first=[own])
         assert found == {
             "perfgate": str(beside / "perfgate/__init__.py"),
             "neighbour": os.path.realpath(own / "neighbour.py"),
         }
-        lent = self.told(tmp_path, side, "neighbour", PYTHONPATH="")
+        lent = self.told(tmp_path, side, "neighbour")
         assert lent == {"neighbour": str(beside / "neighbour.py")}
 
     def test_an_overlay_comes_before_python_path(self, beside: Path, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ class TestBootstrap:
             (tmp_path / name / "neighbour.py").write_text("")
         asked = Asked(overlay=tmp_path / "overlay")
         side = environments.Side("it", Path(sys.executable), tmp_path, {}, asked=asked)
-        found = self.told(tmp_path, side, "neighbour", PYTHONPATH=str(tmp_path / "named"))
+        found = self.told(tmp_path, side, "neighbour", first=[tmp_path / "named"])
         assert found == {"neighbour": os.path.realpath(tmp_path / "overlay/neighbour.py")}
 
     def test_a_worktree_has_its_own_where_the_path_names_the_checkout(
@@ -102,7 +103,7 @@ class TestBootstrap:
         for name in ("here/src/toy.py", "worktree/src/toy.py", "here/.venv/site-packages/installed_toy.py"):
             (tmp_path / name).write_text("")
         path = os.pathsep.join(map(str, (tmp_path / "here/src", tmp_path / "here/.venv/site-packages")))
-        monkeypatch.setenv("PYTHONPATH", path)
+        monkeypatch.setenv("PYTHONPATH", path, prepend=os.pathsep)
         worktree = Worktree(tmp_path / "worktree", tmp_path / "here", tmp_path / "worktree", "0" * 40)
         side = environments.Side("it", Path(sys.executable), tmp_path, {}, worktree=worktree)
         assert self.told(tmp_path, side, "toy", "installed_toy") == {

@@ -13,8 +13,10 @@ from perfgate.lockstep.worker_client import START_TIMEOUT_S, Worker, WorkerError
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError
 
-BLOCK_S = 0.03
-"""Seconds of one side's turn: long against the switch between two processes, short against drift."""
+BLOCK_S = 0.01
+"""Seconds of one side's turn: long against the switch between two processes, short against drift. Measured with equal
+sides, four kernels and 58 pairs in which both took turns: blocks of 30 ms vary as much from pair to pair (standard
+deviation 2.5% against 2.3%) and take 2.2 times as long."""
 TURNS = 12
 """A-B/B-A turns of a pair, an even number: with fewer the pair's own noise shows, with more only its bias remains."""
 CASE_S = 3.0
@@ -196,7 +198,8 @@ def _plan(call_s: float) -> tuple[int, int]:
 
 def _without_order(ratios: Sequence[float]) -> float:
     """The log-ratio of all turns. Whoever is second in a turn is 0.2-4.8% slower, so each turn is taken together with
-    the next one, in which the other side was second; of these means the median, for what interrupts one turn."""
+    the next one, in which the other side was second; of these means the median, for what interrupts one turn. From pair
+    to pair that varies less than the median of the turns: 0.4 to 0.95 of its variance, measured with equal sides."""
     return median((one + other) / 2 for one, other in zip(ratios[::2], ratios[1::2], strict=True))
 
 

@@ -81,9 +81,11 @@ class Comparison:
     @property
     def decided(self) -> bool:
         """Whether more pairs would tell nothing: every metric is decided, or a side does not get through."""
-        if self.verdict is None or self.pending or (self.works and not self.verdict.findings):
+        if self.verdict is None or self.pending:
             return False
-        return not self.works or all(finding.status != "INCONCLUSIVE" for finding in self.verdict.findings)
+        if not self.works:
+            return True
+        return self.estimate is not None and all(one.status != "INCONCLUSIVE" for one in self.verdict.findings)
 
     @property
     def pending(self) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -269,8 +268,11 @@ def started(spin: Spin) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     for line in process.stdout:
         if "versus: pair 1: " in line:  # the first case is running on both sides
             break
-    time.sleep(0.5)
-    return process, psutil.Process(process.pid).children(recursive=True)
+    workers: list[psutil.Process] = []
+    while len(workers) < 2:  # between two pairs there are none
+        assert process.poll() is None, "it ended before it had two workers"
+        workers = psutil.Process(process.pid).children(recursive=True)
+    return process, workers
 
 
 def require_gone(workers: list[psutil.Process]) -> None:

@@ -62,6 +62,10 @@ def test_spin(case, measure):
 """
 
 
+NOT_BUSY = "from perfgate.machine import health\nhealth.doubts_about_stored = lambda *_: []\n"
+"""A conftest.py for what stored times decide: on a busy machine they decide nothing."""
+
+
 class Project:
     """The foreign project; ``run`` runs pytest there."""
 
@@ -288,9 +292,7 @@ def test_code_that_changed_is_judged_against_its_own_commit(project: Project) ->
 def test_where_the_environment_cannot_be_rebuilt_fresh_processes_decide(project: Project) -> None:
     slower = BENCHMARK.replace("case.ms / 1000", "case.ms / 1000 * 4")
     (project.folder / "test_spin.py").write_text(slower)  # no git checkout: the old code is gone
-    (project.folder / "conftest.py").write_text(
-        "from perfgate.machine import health\nhealth.doubts_about_stored = lambda *_: []\n"
-    )
+    (project.folder / "conftest.py").write_text(NOT_BUSY)
     done = project.run("--benchmark-compare", "-k", "2ms")
     reason = project.verdicts()["2ms"]["reason"]
     assert "cannot be rebuilt (its code has changed, and the baseline knows no commit)" in reason
@@ -352,6 +354,7 @@ class TestRefresh:
     @pytest.mark.slow
     def test_what_is_worse_is_taken_only_on_purpose(self, project: Project) -> None:
         (project.folder / "test_spin.py").write_text(BENCHMARK.replace("ms / 1000,", "ms / 100,"))
+        (project.folder / "conftest.py").write_text(NOT_BUSY)
         done = project.refresh("-k", "1ms")
         assert done.returncode == 1, done.stdout + done.stderr
         assert "Nothing was stored" in done.stdout

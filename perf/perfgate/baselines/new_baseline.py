@@ -10,13 +10,11 @@ from typing import Any
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.baselines.timing_judge import Judge, Suspect, at_once
 from perfgate.compare.case_verdict import Undecided, Verdict
-from perfgate.compare.metric_verdict import FAILING, LATENCY, judge_exact
-from perfgate.compare.tolerances import Tolerances
+from perfgate.compare.metric_verdict import LATENCY, fails, judge_exact
+from perfgate.compare.tolerances import Tolerances, TolerancesOf
 from perfgate.lockstep.fresh_process import Result
 from perfgate.records.record import Metric, Record
 
-TolerancesOf = Callable[[str], Tolerances]
-"""What may differ in a case, by its key."""
 Statistics = Callable[[Sequence[float]], Mapping[str, Any]]
 """pytest-benchmark's statistics of samples in seconds, as its files have them."""
 
@@ -105,5 +103,5 @@ def verdicts(before: Baseline | None, new: Mapping[str, Entry], judge: Judge) ->
 
 def worse(found: Mapping[str, Verdict], *, undecided_fails: bool) -> list[str]:
     """The verdicts that need ``--perfgate-accept-regressions``, in words."""
-    failing = {*FAILING, *(("INCONCLUSIVE",) if undecided_fails else ())}
-    return [f"{key}: {one.status}: {one.reason}" for key, one in found.items() if one.status in failing]
+    failing = {key: one for key, one in found.items() if fails(one.status, undecided_fails=undecided_fails)}
+    return [f"{key}: {one.status}: {one.reason}" for key, one in failing.items()]

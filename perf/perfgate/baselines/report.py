@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ from statistics import fmean
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.compare.case_verdict import Verdict, undecided
 from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding
-from perfgate.compare.tolerances import Tolerances
+from perfgate.compare.tolerances import TolerancesOf
 from perfgate.records.fingerprint import Fingerprint, differences
 from perfgate.records.record import Record
 from perfgate.report import (
@@ -29,8 +29,6 @@ from perfgate.report import (
     ratio_chart,
 )
 
-TolerancesOf = Callable[[str], Tolerances]
-"""What may differ in a case, by its key."""
 PEAK = "peak_memory_bytes"
 CHANGED = ("REGRESSED", "FELL_BACK", "MISSING", "IMPROVED", "NEW")
 """Verdicts that say that something has changed."""

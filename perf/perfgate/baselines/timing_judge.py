@@ -14,7 +14,7 @@ from perfgate.baselines.store import Entry
 from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, stored_intervals
 from perfgate.compare.metric_verdict import LATENCY, judge_ratio
-from perfgate.compare.tolerances import Tolerances
+from perfgate.compare.tolerances import Tolerances, TolerancesOf
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
 from perfgate.lockstep.fresh_process import ProcessError
@@ -48,7 +48,7 @@ class JudgePolicy:
     """What may differ in a case, by its key; ``alpha``, the chance of calling an unchanged suite changed; and what the
     baseline's environment is rebuilt from: the files that measure (patterns) and the packages that matter."""
 
-    tolerances_of: Callable[[str], Tolerances]
+    tolerances_of: TolerancesOf
     alpha: float
     sources: tuple[str, ...]
     packages: tuple[str, ...]

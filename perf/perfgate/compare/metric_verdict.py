@@ -23,13 +23,18 @@ WORST_FIRST: tuple[Status, ...] = get_args(Status)
 """A verdict has the status of its worst finding. NEW comes last: a metric that only one side has says nothing about
 those that both have."""
 FAILING: tuple[Status, ...] = ("REGRESSED", "FELL_BACK", "MISSING")
-"""What fails a test; INCONCLUSIVE does so only under ``--perfgate-strict``."""
+"""What fails a test, whatever a project wants of INCONCLUSIVE: see :func:`fails`."""
 
 LATENCY, CALLS, FLOPS = "latency_s", "operator_calls", "flops"
 NAMED_OPERATORS = 5
 """Operators whose counts changed that a reason names, the largest changes first; the rest is counted."""
 FEW, HOPELESS = 1.5, 100
 """Below so many times as many pairs the advice is "a few more"; above the second, it is that pairs do not help."""
+
+
+def fails(status: Status, *, undecided_fails: bool) -> bool:
+    """Whether a verdict's status fails its test; what nobody decided does where the project says so."""
+    return status in FAILING or (undecided_fails and status == "INCONCLUSIVE")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 TIME = 0.05
@@ -44,3 +45,7 @@ class Tolerances:
         ):
             if not fine:
                 raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")
+
+
+TolerancesOf = Callable[[str], Tolerances]
+"""What may differ in a case, by its key."""

@@ -9,15 +9,16 @@ measured apart, one process after the other: then the machine's drift stays in, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from perfgate.compare.case_verdict import Estimated, Time, Tolerances, Undecided, Verdict, judge
+from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
+from perfgate.compare.tolerances import TolerancesOf
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
@@ -46,7 +47,7 @@ class Plan:
 
     arguments: tuple[str, ...]
     budget_s: float
-    tolerances_of: Callable[[str], Tolerances]
+    tolerances_of: TolerancesOf
     alpha: float
     log_dir: Path
     core: int | None = None

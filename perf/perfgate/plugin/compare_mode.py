@@ -18,7 +18,7 @@ from perfgate.baselines import report, timing_judge
 from perfgate.baselines.store import Baseline, BaselineError, Entry
 from perfgate.baselines.timing_judge import Suspect
 from perfgate.compare.case_verdict import Undecided, Verdict
-from perfgate.compare.metric_verdict import FAILING
+from perfgate.compare.metric_verdict import fails
 from perfgate.plugin import selection, terminal_lines
 from perfgate.plugin.activation import COMPARE, is_benchmark
 from perfgate.plugin.command_line import destination
@@ -163,19 +163,16 @@ class Gate:
         """Give the test its verdict as its outcome, and report it."""
         key = self.context.log.record_of(item).key
         self.verdicts[key] = verdict
+        failed = fails(verdict.status, undecided_fails=self.settings.undecided_fails)
         for one in reports:
-            if one.when == "call" and one.passed and self._fails(verdict):
+            if one.when == "call" and one.passed and failed:
                 one.outcome = "failed"
                 one.longrepr = self._paragraph(item.nodeid, key, verdict)
             item.ihook.pytest_runtest_logreport(report=one)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
-    def _fails(self, verdict: Verdict) -> bool:
-        return verdict.status in FAILING or (verdict.status == "INCONCLUSIVE" and self.settings.undecided_fails)
-
     def _paragraph(self, node: str, key: str, verdict: Verdict) -> str:
-        path = self.baseline.path
-        shown = path.relative_to(self.config.rootpath) if path.is_relative_to(self.config.rootpath) else path
+        shown = terminal_lines.relative(self.baseline.path, self.config.rootpath)
         entry = self.baseline.entries.get(key)
         changed = [] if entry is None else differences(entry.refresh.fingerprint, self.now)
         return (

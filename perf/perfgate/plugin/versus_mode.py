@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from perfgate.compare.case_verdict import FAILING
+from perfgate.compare.metric_verdict import fails
 from perfgate.lockstep import environments, report
 from perfgate.lockstep.comparison import Comparison, Lockstep, Plan
 from perfgate.lockstep.worker_client import WorkerError
@@ -119,7 +119,7 @@ class Versus:
     def _report(self, item: pytest.Item, case: Comparison) -> None:
         """The case's verdict as its test's outcome."""
         status = report.status(case)
-        failed = status in FAILING or (status == "INCONCLUSIVE" and self._context.settings.undecided_fails)
+        failed = fails(status, undecided_fails=self._context.settings.undecided_fails)
         terminal_lines.report(
             self._config, item.nodeid, f"{case.key}: {status}: {report.why(case)}" if failed else None
         )

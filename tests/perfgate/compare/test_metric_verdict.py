@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from perfgate.compare.intervals import RatioEstimate
-from perfgate.compare.metric_verdict import judge_exact, judge_ratio, judge_work, largest_slowdown
+from perfgate.compare.metric_verdict import WORST_FIRST, fails, judge_exact, judge_ratio, judge_work, largest_slowdown
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Metric, Record
 
@@ -253,3 +253,9 @@ class TestTolerances:
         (name,) = wrong
         with pytest.raises(ValueError, match=f"tolerance {name}: got .*, expected"):
             Tolerances(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("undecided_fails", [False, True])
+def test_what_fails_and_what_does_where_a_project_wants_it(undecided_fails: bool) -> None:
+    failing = {status for status in WORST_FIRST if fails(status, undecided_fails=undecided_fails)}
+    assert failing == {"REGRESSED", "FELL_BACK", "MISSING"} | ({"INCONCLUSIVE"} if undecided_fails else set())

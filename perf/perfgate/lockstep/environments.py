@@ -22,8 +22,9 @@ from perfgate.lockstep.child_process import PINS
 from perfgate.lockstep.installed_projects import canonical
 from perfgate.lockstep.overlay import Revision, Say, SideError
 from perfgate.lockstep.side_check import Asked
-from perfgate.lockstep.used import SITE_FOLDERS, innermost, is_installed
+from perfgate.lockstep.used import innermost
 from perfgate.machine import source_files
+from perfgate.machine.source_files import SITE_FOLDERS, is_installed
 from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_variables, changed_versions, code_digest
 
 __all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
@@ -196,7 +197,9 @@ def rebuilt(
         raise SideError("Python was {} and is {}".format(*changed[INTERPRETER]))
     variables = {name: before for name, (before, _) in changed_variables(then, now).items()}
     if fixed := sorted(variables.keys() & PINS.keys()):
-        raise SideError(f"{', '.join(fixed)} differ, which both sides of a comparison have the same: set as they were")
+        raise SideError(
+            f"{', '.join(fixed)} differ, and a comparison gives both sides one value: set them as they were"
+        )
     projects = installed_projects.installed_from(checkout.top_of(folder))
     pins = " ".join(
         f"{name}=={version}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from perfgate.lockstep.used import SITE_FOLDERS
+from perfgate.machine.source_files import SITE_FOLDERS
 from perfgate.records.fingerprint import HARNESS
 
 BUILT_BY = ("pyproject.toml", "setup.py")

@@ -6,10 +6,10 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-SITE_FOLDERS = ("site-packages", "dist-packages")
+from perfgate.machine.source_files import is_installed
+
 LIMIT = 300
 """Modules of the project in one message; those outside the worker's own checkout come first."""
 MOST_FILES = 20
@@ -24,11 +24,6 @@ def innermost(path: str, folders: Iterable[str]) -> str | None:
     """The innermost of ``folders`` that ``path`` lies in; None where it lies in none. All are real paths."""
     inside = [folder for folder in folders if path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)]
     return max(inside, key=len, default=None)
-
-
-def is_installed(path: str, checkout: str) -> bool:
-    """Whether a file inside a checkout belongs to an environment that lies there, not to the project."""
-    return any(part in SITE_FOLDERS for part in Path(os.path.relpath(path, checkout)).parts)
 
 
 class Used:

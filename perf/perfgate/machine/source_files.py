@@ -11,6 +11,13 @@ from pathlib import Path
 TIMEOUT_S = 30.0
 IN_ENVIRONMENTS = "pyvenv.cfg"
 """The file at the root of every virtual environment. Source: PEP 405."""
+SITE_FOLDERS = ("site-packages", "dist-packages")
+"""Where Python and Debian's Python have what is installed."""
+
+
+def is_installed(path: str | Path, checkout: str | Path) -> bool:
+    """Whether a file inside a checkout belongs to an environment that lies there, not to the project."""
+    return any(part in SITE_FOLDERS for part in Path(os.path.relpath(path, checkout)).parts)
 
 
 def find(root: Path, patterns: Sequence[str]) -> list[Path]:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from perfgate.lockstep.child_process import ADDOPTS
+from perfgate.machine.source_files import is_installed
 from perfgate.plugin.command_line import GROUPS, PREFIX, destination
 
 SELECTION = (
@@ -53,7 +54,6 @@ PERFGATES = frozenset(destination(name) for _, _, options in GROUPS for name in 
 PATHS = ("--deselect", "--ignore", "--ignore-glob", "--config-file", "--rootdir", "--confcutdir")
 DECIDED = ("cacheprovider", "terminal")
 """Plugins about which a controller decides for its processes."""
-INSTALLED = ("site-packages", "dist-packages")
 HOOK = "pytest_perfgate_measuring_options"
 
 
@@ -175,7 +175,7 @@ def _registered_by(config: pytest.Config, wanted: Callable[[Path], bool]) -> fro
 
 
 def _is_of_project(file: Path, root: Path) -> bool:
-    inside = file.is_relative_to(root) and not any(part in INSTALLED for part in file.parts)
+    inside = file.is_relative_to(root) and not is_installed(file, root)
     return inside or file.name == "conftest.py"
 
 

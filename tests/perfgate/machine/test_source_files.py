@@ -50,3 +50,13 @@ def test_a_project_in_a_virtual_environment_has_its_files(project: Path) -> None
     """Somebody measures what lies in one; only environments below the project are left out."""
     (project / "pyvenv.cfg").touch()
     assert names(project, "a.py") == ["a.py"]
+
+
+@pytest.mark.parametrize(
+    ("path", "installed"),
+    [("venv/lib/site-packages/six.py", True), ("usr/dist-packages/six.py", True), ("src/site_packages.py", False)],
+)
+def test_what_is_installed_below_a_checkout_is_not_the_projects(tmp_path: Path, path: str, installed: bool) -> None:
+    assert source_files.is_installed(tmp_path / path, tmp_path) is installed
+    inside = tmp_path / "site-packages"  # a checkout that lies in an environment is a project all the same
+    assert source_files.is_installed(str(inside / path), str(inside)) is installed

@@ -184,33 +184,37 @@ COLUMNS = (
 def summary(outcomes: Sequence[Outcome]) -> Section:
     """Detections and false failures by kind, with n and their exact interval. A case with a fault counts however it
     ended; one without only where it was decided: what nobody decided cannot fail."""
+    counted = [outcome for outcome in outcomes if outcome.hit or outcome.status != "INCONCLUSIVE"]
     rows: list[Mapping[str, Value]] = []
     for name in dict.fromkeys(outcome.kind for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.kind == name]
-        spared = [outcome for outcome in own if not outcome.hit and outcome.status != "INCONCLUSIVE"]
+        spared = [outcome for outcome in counted if outcome.kind == name and not outcome.hit]
         hit = [outcome for outcome in own if outcome.hit]
         if hit or spared:
             rows.append(_row(name, hit or spared, own, spared))
-    unharmed = [outcome for outcome in outcomes if not outcome.hit and outcome.status != "INCONCLUSIVE"]
+    unharmed = [outcome for outcome in counted if not outcome.hit]
     paragraphs = [
         f"{len(outcomes)} verdicts of {len({(one.sitting, one.kind) for one in outcomes})} comparisons; intervals are "
         f"exact, {CONFIDENCE:.0%}.",
     ]
     if unharmed:
         wrong = sum(outcome.status in FAILING for outcome in unharmed)
-        low, high = interval(wrong, len(unharmed))
         paragraphs.append(
-            f"Cases without a fault that were decided: {wrong} of {len(unharmed)} failed ({wrong / len(unharmed):.2%}, "
-            f"{low:.2%} to {high:.2%})."
+            f"Cases without a fault that were decided: {wrong} of {len(unharmed)} failed "
+            f"({_rate(wrong, len(unharmed))})."
         )
         suites = {(one.sitting, one.kind) for one in unharmed}
         accused = len({(one.sitting, one.kind) for one in unharmed if one.status in FAILING})
-        low, high = interval(accused, len(suites))
         paragraphs.append(
             f"Comparisons that decided such a case: {accused} of {len(suites)} accused one "
-            f"({accused / len(suites):.2%}, {low:.2%} to {high:.2%}); the promise is 1% at most."
+            f"({_rate(accused, len(suites))}); the promise is 1% at most."
         )
     return Section("selftest", "The gate tested as a gate", paragraphs, Table(COLUMNS, rows))
+
+
+def _rate(hits: int, tries: int) -> str:
+    low, high = interval(hits, tries)
+    return f"{hits / tries:.2%}, {low:.2%} to {high:.2%}"
 
 
 def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: Sequence[Outcome]) -> dict[str, Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -237,43 +237,25 @@ class Judge:
         """As far as fresh processes of this environment decide against stored numbers; the verdict says so. Ctrl-C
         leaves what is known by then."""
         fresh: dict[str, list[float]] = {suspect.key: [] for suspect in suspects}
-        try:
-            self._measure_fresh(suspects, fresh, budget_s)
-        except KeyboardInterrupt:
-            self.found.update(self._against_stored(suspects, fresh, reason, alpha))
-            raise
-        return self._against_stored(suspects, fresh, reason, alpha)
-
-    def _measure_fresh(self, suspects: Sequence[Suspect], fresh: dict[str, list[float]], budget_s: float) -> None:
-        """Add each case's seconds in fresh processes to ``fresh``: the most suspicious cases first, a few at a time, so
-        that a budget too small for all is enough for some."""
         start = self.clock.now()
         try:
-            self._in_parts(suspects, fresh, lambda: budget_s - (self.clock.now() - start))
-        finally:
-            self.judging_s.append(self.clock.now() - start)
-
-    def _in_parts(
-        self, suspects: Sequence[Suspect], fresh: dict[str, list[float]], left_s: Callable[[], float]
-    ) -> None:
-        ordered = sorted(suspects, key=_slowdown, reverse=True)
-        for first in range(0, len(ordered), TOGETHER):
-            part = ordered[first : first + TOGETHER]
-            wanted = max(NEEDED, *(len(suspect.entry.by_process_s) for suspect in part))
-            for number in range(wanted):
-                if left_s() <= 0:
-                    return
-                keys = [suspect.key for suspect in part]
-                which = f"cases {first + 1} to {first + len(part)} of {len(ordered)}"
-                self.display.show(f"{which}: fresh process {number + 1} of {wanted}")
-                try:
-                    result = fresh_process.fresh(self.arguments, self.folder, keys, self.now.faults, left_s())
-                except ProcessError as wrong:
-                    self.display.say(str(wrong))
-                    return
+            for which, keys in _fresh_processes(suspects):
+                left_s = budget_s - (self.clock.now() - start)
+                if left_s <= 0:
+                    break
+                self.display.show(which)
+                result = fresh_process.fresh(self.arguments, self.folder, keys, self.now.faults, left_s)
                 for key, record in result.records.items():
                     if key in fresh and record.status == "measured" and not record.doubts:
                         fresh[key].append(record.metrics[LATENCY].value)
+        except ProcessError as wrong:
+            self.display.say(str(wrong))
+        except KeyboardInterrupt:
+            self.found.update(self._against_stored(suspects, fresh, reason, alpha))
+            raise
+        finally:
+            self.judging_s.append(self.clock.now() - start)
+        return self._against_stored(suspects, fresh, reason, alpha)
 
     def _against_stored(
         self, suspects: Sequence[Suspect], fresh: dict[str, list[float]], reason: str, alpha: float
@@ -302,6 +284,18 @@ class Judge:
             )
             found[suspect.key] = replace(verdict, reason=f"{verdict.reason}; {how}")
         return found
+
+
+def _fresh_processes(suspects: Sequence[Suspect]) -> Iterator[tuple[str, list[str]]]:
+    """The processes that measure these cases anew, in words, and their cases: the most suspicious first, a few at a
+    time, so that a budget too small for all is enough for some."""
+    ordered = sorted(suspects, key=_slowdown, reverse=True)
+    for first in range(0, len(ordered), TOGETHER):
+        part = ordered[first : first + TOGETHER]
+        wanted = max(NEEDED, *(len(suspect.entry.by_process_s) for suspect in part))
+        for number in range(1, wanted + 1):
+            which = f"cases {first + 1} to {first + len(part)} of {len(ordered)}: fresh process {number} of {wanted}"
+            yield which, [suspect.key for suspect in part]
 
 
 def _with_drift(estimate: RatioEstimate | None) -> RatioEstimate | None:

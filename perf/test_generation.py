@@ -7,6 +7,7 @@ from functools import partial
 from perfgate import Measure, Work, cases
 
 from fixtures import attention, quality
+from fixtures.attention.checks import note_choices
 from fixtures.case_tables.generation import (
     GenerationCase,
     LongGenerationCase,
@@ -16,7 +17,7 @@ from fixtures.case_tables.generation import (
     served_rows,
 )
 from fixtures.generation import Generation, batches, generate
-from fixtures.generation_checks import assess, check_tokens, describe, note_choices, use
+from fixtures.generation_checks import assess, check_tokens, describe, use
 from fixtures.models import Loaded
 from fixtures.scoring_export import Exporter
 from fixtures.subject import Subject

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from perfgate.baselines.store import load
 
-from tests.integration.test_compare import Project
 from tests.support import interruptible
+from tests.support.spin_project import Project
 
 
 def interrupted_at(project: Project, text: str, *arguments: str) -> str:

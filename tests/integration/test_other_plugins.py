@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.subprocesses import finding
+from tests.support.subprocesses import finding, ran
 
 PERF = Path(__file__).parents[2] / "perf"
 PLUGINS = {
@@ -58,15 +58,7 @@ class Environment:
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = finding(PERF, PYTEST_ADDOPTS="", COLUMNS="120")
-        return subprocess.run(
-            [self.python, "-m", "pytest", "-p", "perfgate.plugin", *arguments],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return ran([str(self.python), "-m", "pytest", "-p", "perfgate.plugin", *arguments], self.folder, environment)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.subprocesses import finding
+from tests.support.subprocesses import finding, ran
 from tests.support.wheels import offline, wheel
 
 pytestmark = [
@@ -152,15 +152,8 @@ class Project:
         subprocess.run(command, cwd=self.folder, env=self.environment | environment, check=True, capture_output=True)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self.python), "-m", "pytest", "-p", "perfgate.plugin", "-p", "no:cacheprovider", ".", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        command = [str(self.python), "-m", "pytest", "-p", "perfgate.plugin", "-p", "no:cacheprovider", ".", *arguments]
+        return ran(command, self.folder, self.environment)
 
     def section(self, name: str) -> dict[str, Any]:
         return json.loads((self.folder / "perf-report/results.json").read_text())["sections"][name]

@@ -11,7 +11,7 @@ TESTS = ROOT / "tests"
 ELSEWHERE = {
     "perf/perfgate/plugin/compare_mode.py": "integration/test_compare.py",
     "perf/perfgate/plugin/judging.py": "integration/test_compare.py",
-    "perf/perfgate/plugin/refresh_mode.py": "integration/test_compare.py",
+    "perf/perfgate/plugin/refresh_mode.py": "integration/test_refresh.py",
     "perf/perfgate/plugin/versus_mode.py": "integration/test_versus.py",
     "fixtures/attention/fa1_triton.py": "fixtures/test_triton_kernels.py",
     "fixtures/attention/fa2_triton.py": "fixtures/test_triton_kernels.py",

@@ -11,7 +11,7 @@ import pytest
 from perfgate.baselines import selftest
 from perfgate.baselines.selftest import KINDS, Kind, Outcome, append, cases_to_hit, interval, read, run, summary
 
-from tests.integration.test_compare import Project
+from tests.support.spin_project import Project
 
 
 def outcome(kind: str, status: str, hit: bool, sitting: str = "1") -> Outcome:

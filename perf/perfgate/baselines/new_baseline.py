@@ -79,25 +79,24 @@ def _pooled(name: str, records: Sequence[Record]) -> Metric:
     return replace(metrics[0], value=fmean(metric.value for metric in metrics), samples=samples, interval=None)
 
 
-def verdicts(before: Baseline | None, new: Mapping[str, Entry], judge: Judge) -> tuple[dict[str, Verdict], bool]:
+def verdicts(
+    before: Baseline | None, new: Mapping[str, Entry], judge: Judge, *, forbidden: bool
+) -> tuple[dict[str, Verdict], bool]:
     """Old against new, over all metrics, as a comparison would say: a case that depends on something that has changed
-    is judged in lockstep. Returns the verdicts, and whether Ctrl-C ended the judging; what was decided by then counts,
-    the rest is INCONCLUSIVE."""
+    is judged in lockstep; but no time is, where ``forbidden`` says that nothing is stored whatever it takes. Returns
+    the verdicts, and whether Ctrl-C ended the judging; what was decided by then counts, the rest is INCONCLUSIVE."""
     old = {} if before is None else before.entries
     tolerances_of, now = judge.policy.tolerances_of, judge.now
     found = {key: at_once(old.get(key), one.record, now, tolerances_of(key), forced=False) for key, one in new.items()}
     suspects = [Suspect(old[key], new[key].record) for key, verdict in found.items() if verdict is None]
     interrupted = False
     try:
-        if suspects:
+        if suspects and not forbidden:
             judge.verdicts(suspects)
     except KeyboardInterrupt:
         interrupted = True
-    judged = {
-        one.key: judge.found.get(one.key)
-        or one.verdict(tolerances_of(one.key), now, Undecided("interrupted before it was judged"))
-        for one in suspects
-    }
+    time = Undecided("not judged: nothing is stored" if forbidden else "interrupted before it was judged")
+    judged = {one.key: judge.found.get(one.key) or one.verdict(tolerances_of(one.key), now, time) for one in suspects}
     return {key: verdict or judged[key] for key, verdict in found.items()}, interrupted
 
 

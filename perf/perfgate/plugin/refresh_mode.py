@@ -140,9 +140,10 @@ class Refresher:
         entries = new_baseline.entries(results, tests, refresh, _stats)
         for entry in entries.values():
             self._context.log.add(entry.record)
-        verdicts, interrupted = new_baseline.verdicts(before, entries, judge_of(self._context, refresh.fingerprint))
-        self._interrupted |= interrupted
         problems = self._problems(results)
+        judge = judge_of(self._context, refresh.fingerprint)
+        verdicts, interrupted = new_baseline.verdicts(before, entries, judge, forbidden=bool(problems))
+        self._interrupted |= interrupted
         if not entries:
             problems.append("nothing was measured")
         if not self._config.getoption(destination("accept-regressions")):

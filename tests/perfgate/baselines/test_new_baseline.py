@@ -152,10 +152,16 @@ class FakeJudge:
 
 class TestVerdicts:
     def found(
-        self, judge: Any, old: Sequence[Entry] | None, *new: Entry, interrupted: bool = False
+        self,
+        judge: Any,
+        old: Sequence[Entry] | None,
+        *new: Entry,
+        interrupted: bool = False,
+        forbidden: bool = False,
     ) -> dict[str, Verdict]:
         before = None if old is None else Baseline("cpu-2c", {one.record.key: one for one in old}, Path("0001_x.json"))
-        found, ended = new_baseline.verdicts(before, {one.record.key: one for one in new}, judge)
+        entries = {one.record.key: one for one in new}
+        found, ended = new_baseline.verdicts(before, entries, judge, forbidden=forbidden)
         assert ended == interrupted
         return found
 
@@ -179,6 +185,13 @@ class TestVerdicts:
     @pytest.mark.parametrize(("peak", "status"), [(1024, "SAME"), (2**30, "REGRESSED")])
     def test_without_a_change_memory_is_judged_all_the_same(self, peak: int, status: str) -> None:
         assert self.found(FakeJudge("code"), [entry_of()], entry_of(peak=peak))[KEY].status == status
+
+    @pytest.mark.parametrize(("peak", "status"), [(1024, "INCONCLUSIVE"), (2**30, "REGRESSED")])
+    def test_no_time_is_judged_for_a_baseline_that_is_forbidden(self, peak: int, status: str) -> None:
+        """That takes minutes; all other metrics are there."""
+        judge = FakeJudge("changed")
+        assert self.found(judge, [entry_of()], entry_of(peak=peak), forbidden=True)[KEY].status == status
+        assert judge.asked == []
 
     def test_ctrl_c_leaves_what_was_decided_and_the_rest_undecided(self) -> None:
         keys = (KEY, "sum/b", "sum/c")

@@ -32,7 +32,8 @@ def test_attention_prefill(
 ) -> None:
     """A whole prompt at once, and the invariants that need no baseline."""
     backend = attention.backend(case.attention)
-    references.require_invariants(backend, case.shape, case.dtype, device)
+    if measure.checked:
+        references.require_invariants(backend, case.shape, case.dtype, device)
     call, check = checked(backend, case, references, device, measure)
     measure(call, work=work_of(case), check=check, kernel=backend.kernel, budget_s=BUDGET_S)
     add_shares(measure, ceilings, case.dtype)
@@ -63,11 +64,14 @@ def test_attention_ratio(
     backend, versus = attention.backend(case.attention), attention.backend(case.versus)
     call, check = checked(backend, case, references, device, measure)
     other, check_other = checked(versus, case, references, device, measure)
-    check_other(other())  # its warm-up: the first call of the large temporaries pays for their pages
+    first = other()  # its warm-up: the first call of the large temporaries pays for their pages
+    if measure.checked:
+        check_other(first)
 
     def in_turn(result: Any) -> dict[str, float]:
         output, took = measure.time(other)
-        check_other(output)
+        if measure.checked:
+            check_other(output)
         return {"versus_s": took}
 
     measure(

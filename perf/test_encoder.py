@@ -83,6 +83,7 @@ def test_encoder(case: EncoderCase, device: str, measure: Measure, one_core: Non
             weights_bytes=subject.weights_bytes,
             budget_s=BUDGET_S,
         )
-    measure.bounded("relative_error", subject.relative_error(output), "1", "lower")
+    if measure.checked:
+        measure.bounded("relative_error", subject.relative_error(output), "1", "lower")
     if case.path == "fast" and not measure.disabled:
         subject.require_nested(output, measure.record.operators)

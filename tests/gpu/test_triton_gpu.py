@@ -38,7 +38,7 @@ def test_own_blocks_match_float64(
     device: str, name: str, dtype: str, head_dim: int, causal: bool, seqlens: tuple[int, int]
 ) -> None:
     inputs = make_inputs(Shape(2, 8, 2, *seqlens, head_dim, causal), dtype, device)
-    require_close(prepared_call(attention.backend(name), inputs)(), inputs.reference(), dtype, name)
+    require_close(prepared_call(attention.backend(name), inputs)(), inputs.expected, dtype, name)
 
 
 @ON_GPU
@@ -71,7 +71,7 @@ def test_fa1_reads_what_it_wrote(device: str, dtype: str, head_dim: int, causal:
     inputs = make_inputs(Shape(2, 4, 4, 4096, 4096, head_dim, causal), dtype, device)
     how: dict[str, Any] = {"scale": inputs.shape.scale, "causal": causal}
     runs = [fa1_triton_forward(inputs.query, inputs.key, inputs.value, **how) for _ in range(20)]
-    require_close(runs[0][0], inputs.reference(), dtype, "fa1-triton")
+    require_close(runs[0][0], inputs.expected, dtype, "fa1-triton")
     for output, logsumexp in runs[1:]:
         assert torch.equal(output, runs[0][0])
         assert torch.equal(logsumexp, runs[0][1])
@@ -83,7 +83,7 @@ def test_second_device_is_used_where_tensors_are(device: str) -> None:
         pytest.skip("needs a second GPU")
     inputs = make_inputs(Shape(1, 2, 2, 200, 200, 64, causal=True), "bf16", "cuda:1")
     for name in FORWARDS:
-        require_close(prepared_call(attention.backend(name), inputs)(), inputs.reference(), "bf16", name)
+        require_close(prepared_call(attention.backend(name), inputs)(), inputs.expected, "bf16", name)
 
 
 @pytest.mark.gpu("fa2-triton")
@@ -97,7 +97,7 @@ def test_decoding_in_splits_matches_float64(
     inputs = make_inputs(Shape(1, *heads, *seqlens, head_dim, causal=True), dtype, device)
     backend = attention.backend("fa2-triton")
     backend.choices()
-    require_close(prepared_call(backend, inputs)(), inputs.reference(), dtype, "fa2-triton")
+    require_close(prepared_call(backend, inputs)(), inputs.expected, dtype, "fa2-triton")
     (what, choice) = next(iter(backend.choices().items()))
     assert what.endswith("decoding")
     if seqlens[1] == 16384:  # the heads alone fill no GPU
@@ -123,7 +123,7 @@ def test_tuned_tile_is_kept_and_told(device: str, dtype: str, head_dim: int, cau
     for seqlen in (1500, 1600, 1500):
         inputs = make_inputs(Shape(1, 8, 2, seqlen, seqlen, head_dim, causal), dtype, device)
         backend.choices()
-        require_close(prepared_call(backend, inputs)(), inputs.reference(), dtype, "fa2-triton")
+        require_close(prepared_call(backend, inputs)(), inputs.expected, dtype, "fa2-triton")
         told.append(backend.choices())
     assert told[0] == told[1] == told[2]
     assert all(choice.endswith("(autotuned)") for choice in told[0].values())
@@ -142,4 +142,4 @@ def test_every_candidate_is_right(device: str, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(launch, "fa2_tile", lambda *given: one)
     monkeypatch.setattr(launch, "choose_tile", lambda *given: one)
     inputs = make_inputs(Shape(1, 8, 2, 900, 1100, 128, causal=True), "bf16", device)
-    require_close(prepared_call(attention.backend("fa2-triton"), inputs)(), inputs.reference(), "bf16", tile)
+    require_close(prepared_call(attention.backend("fa2-triton"), inputs)(), inputs.expected, "bf16", tile)

@@ -158,6 +158,7 @@ def test_a_reason_reaches_pytest_as_it_was_given(tmp_path: Path) -> None:
         [
             "make",
             "--silent",
+            "--no-print-directory",  # which a make that runs these tests asks for
             f"VENV={tmp_path}",
             "--assume-old=pyproject.toml",
             "--assume-old=constraints.txt",

@@ -50,7 +50,7 @@ def test_attention_example(run_example: Any, tiny: Any) -> None:
     assert list(attention.backends())[-1] == "plain"
     inputs = problems.make_inputs(problems.Shape(2, 4, 2, 100, 100, 16, causal=True), "fp32", "cpu")
     found, counts = op_counts.count(problems.prepared_call(backend, inputs))
-    problems.require_close(found, inputs.reference(), "fp32", "plain")
+    problems.require_close(found, inputs.expected, "fp32", "plain")
     problems.require_invariants(backend, inputs)
     assert counts is not None
     assert counts.ran("plain")

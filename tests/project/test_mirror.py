@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 ELSEWHERE = {
+    "perf/perfgate/lockstep/code_recording.py": "integration/test_changed_functions.py",
     "perf/perfgate/plugin/compare_mode.py": "integration/test_compare.py",
     "perf/perfgate/plugin/judging.py": "integration/test_compare.py",
     "perf/perfgate/plugin/refresh_mode.py": "integration/test_refresh.py",

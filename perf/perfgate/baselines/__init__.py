@@ -1,5 +1,6 @@
-"""Stored baselines: which times to judge and how, missing and renamed cases, history, the gate's own test.
+"""Stored baselines: which times to judge and how, whom a change of the code concerns, missing and renamed cases,
+history, the gate's own test.
 
-Door (what other rooms may import): ``history``, ``missing_cases``, ``new_baseline``, ``report``,
+Door (what other rooms may import): ``code_suspects``, ``history``, ``missing_cases``, ``new_baseline``, ``report``,
 ``selftest``, ``store``, ``timing_judge``.
 """

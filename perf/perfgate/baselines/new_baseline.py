@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from perfgate.baselines import code_suspects
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.baselines.timing_judge import Judge, Suspect, at_once
 from perfgate.compare.case_verdict import Undecided, Verdict
 from perfgate.compare.metric_verdict import LATENCY, fails, judge_exact
 from perfgate.compare.tolerances import Tolerances, TolerancesOf
 from perfgate.lockstep.fresh_process import Result
+from perfgate.measure.code_trace import Traced
 from perfgate.records.record import Metric, Record
 
 Statistics = Callable[[Sequence[float]], Mapping[str, Any]]
@@ -54,9 +56,10 @@ def _unsteady(one: Record, other: Record, tolerances: Tolerances) -> list[str]:
 
 
 def entries(
-    results: Sequence[Result], tests: Mapping[str, Test], refresh: Refresh, statistics: Statistics
+    results: Sequence[Result], tests: Mapping[str, Test], refresh: Refresh, statistics: Statistics, traced: Traced
 ) -> dict[str, Entry]:
-    """One entry for each case that every process measured: the samples of all of them, and each one's latency."""
+    """One entry for each case that every process measured: the samples of all of them, each one's latency, and the
+    functions that it is seen to depend on."""
     found = {}
     for key, benchmark in results[0].benchmarks.items():
         records = [result.records.get(key) for result in results]
@@ -66,7 +69,8 @@ def entries(
         by_process = tuple(record.metrics[LATENCY].value for record in measured)
         record = replace(measured[0], metrics={name: _pooled(name, measured) for name in measured[0].metrics})
         entry = {**benchmark, "stats": statistics(record.metrics[LATENCY].samples)}
-        found[key] = Entry(record, tests[key].node, by_process, refresh, tests[key].tier, key, entry)
+        functions = traced.of(key)
+        found[key] = Entry(record, tests[key].node, by_process, refresh, tests[key].tier, key, entry, functions)
     return found
 
 
@@ -87,7 +91,14 @@ def verdicts(
     the verdicts, and whether Ctrl-C ended the judging; what was decided by then counts, the rest is INCONCLUSIVE."""
     old = {} if before is None else before.entries
     tolerances_of, now = judge.policy.tolerances_of, judge.now
-    found = {key: at_once(old.get(key), one.record, now, tolerances_of(key), forced=False) for key, one in new.items()}
+    both = {key: old[key] for key in new if key in old}
+    concern = code_suspects.of(both, now, judge.project, judge.policy.judged_anyway, judge.display.say)
+    for text in concern.told:
+        judge.display.say(text)
+    found = {
+        key: at_once(old.get(key), one.record, now, tolerances_of(key), unconcerned=concern.unconcerned.get(key))
+        for key, one in new.items()
+    }
     suspects = [Suspect(old[key], new[key].record) for key, verdict in found.items() if verdict is None]
     interrupted = False
     try:

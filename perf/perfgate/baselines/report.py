@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from perfgate.baselines.code_suspects import Concern
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.compare.case_verdict import Verdict, undecided
 from perfgate.compare.metric_verdict import FAILING, LATENCY, WORST_FIRST, Finding
@@ -98,13 +99,14 @@ def _charts(rows: Sequence[Mapping[str, Value]], tolerances_of: TolerancesOf) ->
 @dataclass(frozen=True)
 class Comparison:
     """What was compared: ``records`` by key, measured as things are ``now``; ``forced``: times were judged although
-    nothing had changed."""
+    nothing had changed; ``concern``: whom the code's changes concern."""
 
     baseline: Baseline
     verdicts: Mapping[str, Verdict]
     records: Mapping[str, Record]
     now: Fingerprint
     forced: bool
+    concern: Concern = field(default_factory=Concern)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,10 @@ def sections(comparison: Comparison, tolerances_of: TolerancesOf) -> list[Sectio
         f"Baseline {name}, recorded {latest.date} on {baseline.machine_key} by {latest.runs} processes: "
         f"{latest.reason}",
         f"Changed since: {', '.join(changed) or unchanged}.",
+        *(f"{text[0].upper()}{text[1:]}." for text in comparison.concern.told),
     ]
+    if anyway := comparison.concern.judged_anyway:
+        paragraphs.append(f"Judged all the same, in case something was overlooked: {', '.join(anyway)}.")
     if any(verdict.status in ("NEW", "IMPROVED") for verdict in comparison.verdicts.values()):
         paragraphs.append(
             "NEW and IMPROVED are recorded by: pytest perf --perfgate-refresh-baseline --perfgate-reason TEXT"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from perfgate.baselines import function_groups
 from perfgate.baselines.file_format import TABLES, pack, unpack, written
 from perfgate.records.atomic_write import write_atomic
 from perfgate.records.case import slug
@@ -36,6 +37,8 @@ SCHEMA = 2
 refuses this one by its number."""
 STORED = "perfgate_baseline"
 """Key of ``extra_info`` beside the record: what only a baseline has."""
+FUNCTIONS = "functions"
+"""Key of perfgate's part of the head, and of each case's, where it is known which functions the cases ran."""
 TIERS = ("quick", "default", "extra")
 """How a case is selected: part of ``--perfgate-quick``, of a plain run, or of ``--perfgate-all-cases`` only."""
 NAME = re.compile(r"(\d{4,})_.*\.json")
@@ -82,7 +85,8 @@ class Entry:
     """One case: its record, the test it came from, the latency of each process in seconds, and its refresh.
 
     ``tier`` is one of :data:`TIERS`; ``stored_key`` is its key when it was stored; ``benchmark`` is pytest-benchmark's
-    own entry, kept for partial refreshes.
+    own entry, kept for partial refreshes; ``functions`` are those of the project that it depends on (see
+    :mod:`perfgate.measure.code_trace`), None where they are not known.
     """
 
     record: Record
@@ -92,6 +96,7 @@ class Entry:
     tier: str = "default"
     stored_key: str = ""
     benchmark: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    functions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,8 @@ def load(path: Path) -> Baseline:
         refreshes = [Refresh.from_json(one) for one in items("refreshes", own["refreshes"])]
         entries: dict[str, Entry] = {}
         for benchmark in items("benchmarks", data["benchmarks"]):
-            entry = _entry(unpack(benchmark, own[TABLES]) if schema == SCHEMA else benchmark, refreshes)
+            benchmark = unpack(benchmark, own[TABLES]) if schema == SCHEMA else benchmark
+            entry = _entry(benchmark, refreshes, items(FUNCTIONS, own.get(FUNCTIONS, [])))
             if entry.record.key in entries:
                 raise RecordError(f"two benchmarks with the key {entry.record.key!r}")
             entries[entry.record.key] = entry
@@ -158,7 +164,7 @@ def load(path: Path) -> Baseline:
         ) from None
 
 
-def _entry(data: Any, refreshes: list[Refresh]) -> Entry:
+def _entry(data: Any, refreshes: list[Refresh], groups: list[Any]) -> Entry:
     benchmark = mapping("benchmark", data)
     extra = mapping("extra_info", benchmark["extra_info"])
     record = Record.from_json(extra[OWN])
@@ -183,7 +189,8 @@ def _entry(data: Any, refreshes: list[Refresh]) -> Entry:
                 finite(f"stats.{name}", value)
         tier = one_of("tier", stored["tier"], TIERS)
         node = text("fullname", benchmark["fullname"])
-        return Entry(record, node, by_process, refreshes[number], tier, record.key, dict(benchmark))
+        functions = function_groups.unpack(groups, stored[FUNCTIONS]) if FUNCTIONS in stored else None
+        return Entry(record, node, by_process, refreshes[number], tier, record.key, dict(benchmark), functions)
     except RecordError as wrong:
         raise RecordError(f"{record.key}: {wrong}") from None
 
@@ -274,6 +281,7 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
     samples, and each refresh that one of them came from once."""
     refreshes: list[Refresh] = []
     benchmarks = []
+    groups, numbers = function_groups.pack({key: entry.functions for key, entry in entries.items()})
     for key in sorted(entries):
         entry = entries[key]
         if entry.refresh not in refreshes:
@@ -282,6 +290,7 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
             "samples_by_process": list(entry.by_process_s),
             "refresh": refreshes.index(entry.refresh),
             "tier": entry.tier,
+            **({FUNCTIONS: numbers[key]} if key in numbers else {}),
         }
         extra = {OWN: entry.record.to_json(), STORED: stored}
         benchmarks.append({**entry.benchmark, "fullname": entry.node, "extra_info": extra})
@@ -291,5 +300,6 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
         "machine_key": machine_key,
         "refreshes": [one.to_json() for one in refreshes],
         TABLES: tables,
+        **({FUNCTIONS: groups} if groups else {}),
     }
     return {**head, OWN: own, "benchmarks": packed}

@@ -17,6 +17,7 @@ from perfgate.compare.metric_verdict import LATENCY, judge_ratio
 from perfgate.compare.tolerances import Tolerances, TolerancesOf
 from perfgate.lockstep import environments, fresh_process
 from perfgate.lockstep.comparison import Display, Lockstep, Plan
+from perfgate.lockstep.environments import Project
 from perfgate.lockstep.fresh_process import ProcessError
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine import health
@@ -45,13 +46,12 @@ have become slower, and what proves a side are the files that it uses."""
 
 @dataclass(frozen=True)
 class JudgePolicy:
-    """What may differ in a case, by its key; ``alpha``, the chance of calling an unchanged suite changed; and what the
-    baseline's environment is rebuilt from: the files that measure (patterns) and the packages that matter."""
+    """What may differ in a case, by its key; ``alpha``, the chance of calling an unchanged suite changed; and how many
+    cases that a change of the code does not concern are judged all the same."""
 
     tolerances_of: TolerancesOf
     alpha: float
-    sources: tuple[str, ...]
-    packages: tuple[str, ...]
+    judged_anyway: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,28 +83,34 @@ def packages_of(record: Record) -> frozenset[str] | None:
 
 
 def at_once(
-    entry: Entry | None, record: Record, now: Fingerprint, tolerances: Tolerances, *, forced: bool
+    entry: Entry | None,
+    record: Record,
+    now: Fingerprint,
+    tolerances: Tolerances,
+    *,
+    forced: bool = False,
+    unconcerned: str | None = None,
 ) -> Verdict | None:
     """The verdict of a case whose time need not be judged; None where it must. ``forced``: judge it although nothing
-    has changed."""
+    has changed; ``unconcerned``: why what has changed in the code is nothing to it."""
     if entry is None or record.status != "measured":
         return judge(None if entry is None else entry.record, record, Estimated(None), tolerances, same_versions=False)
-    unlike = Suspect(entry, record).verdict(tolerances, now, NotJudged(UNCHANGED))
-    changed = differences(entry.refresh.fingerprint, now, packages_of(record))
+    unlike = Suspect(entry, record).verdict(tolerances, now, NotJudged(unconcerned or UNCHANGED))
+    then = entry.refresh.fingerprint
+    changed = differences(then if unconcerned is None else replace(then, code=now.code), now, packages_of(record))
     return unlike if unlike.status == "INCOMPARABLE" or not (changed or forced) else None
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process;
-    ``folder`` is where pytest runs; ``found`` are the verdicts so far, by key: Ctrl-C leaves what was decided;
-    ``judging_s`` is what each environment took of the budget: building it has a limit of its own. Times in seconds."""
+    """Judges all suspects of a run together. ``arguments`` select the run's cases in another process; ``found`` are the
+    verdicts so far, by key: Ctrl-C leaves what was decided; ``judging_s`` is what each environment took of the budget:
+    building it has a limit of its own. Times in seconds."""
 
     policy: JudgePolicy
     now: Fingerprint
     arguments: tuple[str, ...]
-    folder: Path
-    root: Path
+    project: Project
     device: str
     health_before: Health
     budget_s: float
@@ -160,15 +166,7 @@ class Judge:
             return {suspect.key: self._verdict(suspect, Undecided("--judge-budget exhausted")) for suspect in suspects}
         try:
             with (
-                environments.rebuilt(
-                    then,
-                    self.now,
-                    self.root,
-                    self.folder,
-                    self.policy.sources,
-                    self.policy.packages,
-                    self.display.say,
-                ) as base,
+                environments.rebuilt(then, self.now, self.project, self.display.say) as base,
                 tempfile.TemporaryDirectory(prefix="perfgate-judge-") as logs,
             ):
                 self.display.say(
@@ -186,7 +184,7 @@ class Judge:
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
                 )
-                head = environments.current(self.folder, self.policy.packages, base)
+                head = environments.current(self.project.folder, self.project.packages, base)
                 keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]
                 lockstep = Lockstep(base, head, keys, plan, self.clock, self.display)
                 try:
@@ -244,7 +242,7 @@ class Judge:
                 if left_s <= 0:
                     break
                 self.display.show(which)
-                result = fresh_process.fresh(self.arguments, self.folder, keys, self.now.faults, left_s)
+                result = fresh_process.fresh(self.arguments, self.project.folder, keys, self.now.faults, left_s)
                 for key, record in result.records.items():
                     if key in fresh and record.status == "measured" and not record.doubts:
                         fresh[key].append(record.metrics[LATENCY].value)

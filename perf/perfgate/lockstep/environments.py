@@ -27,7 +27,7 @@ from perfgate.machine import source_files
 from perfgate.machine.source_files import SITE_FOLDERS, is_installed
 from perfgate.records.fingerprint import INTERPRETER, Fingerprint, changed_variables, changed_versions, code_digest
 
-__all__ = ["Side", "SideError", "current", "open_side", "rebuilt"]
+__all__ = ["Project", "Side", "SideError", "as_recorded", "current", "open_side", "rebuilt"]
 
 PERFGATE = Path(__file__).parents[2]
 """Where this perfgate is imported from: workers of both sides use it."""
@@ -69,6 +69,17 @@ runpy.run_module("pytest", run_name="__main__", alter_sys=True)
 """Starts pytest in any interpreter with this perfgate, but not with what lies beside it: that would hide the side's own
 packages. An overlay's packages come before PYTHONPATH's; folders of the other side's checkout become the side's own;
 what perfgate needs and the side lacks comes last."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a baseline's environment is rebuilt for: ``root`` is the project's folder and ``folder`` the one in it in
+    which pytest runs; ``sources`` are the patterns of the files that measure, and ``packages`` those that matter."""
+
+    root: Path
+    folder: Path
+    sources: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,17 +184,9 @@ def open_side(text: str, folder: Path, packages: Sequence[str], say: Say) -> Ite
 
 
 @contextmanager
-def rebuilt(
-    then: Fingerprint,
-    now: Fingerprint,
-    root: Path,
-    folder: Path,
-    sources: Sequence[str],
-    packages: Sequence[str],
-    say: Say,
-) -> Iterator[Side]:
+def rebuilt(then: Fingerprint, now: Fingerprint, project: Project, say: Say) -> Iterator[Side]:
     """The environment that a baseline was recorded in: its versions in an overlay, its commit in a worktree, as far as
-    they differ from now. ``root`` is the project's folder, ``folder`` the one in it in which pytest runs.
+    they differ from now.
 
     Raises:
         SideError: it cannot be had.
@@ -200,7 +203,7 @@ def rebuilt(
         raise SideError(
             f"{', '.join(fixed)} differ, and a comparison gives both sides one value: set them as they were"
         )
-    projects = installed_projects.installed_from(checkout.top_of(folder))
+    projects = installed_projects.installed_from(checkout.top_of(project.folder))
     pins = " ".join(
         f"{name}=={version}"
         for name, (version, _) in changed.items()
@@ -208,18 +211,31 @@ def rebuilt(
     )
     name = "the baseline's environment"
     if then.code == now.code and not any(canonical(package) in projects for package in changed):
-        yield replace(_pinned(name, pins, folder, packages, say), variables=variables)
+        yield replace(_pinned(name, pins, project.folder, project.packages, say), variables=variables)
         return
+    with as_recorded(then, project, say) as (worktree, _):
+        yield replace(_built(name, pins, worktree, project.packages, say), variables=variables)
+
+
+@contextmanager
+def as_recorded(then: Fingerprint, project: Project, say: Say) -> Iterator[tuple[Worktree, dict[str, bytes]]]:
+    """The checkout that a baseline was recorded in, and the contents of its files that measure, by their names in the
+    project's folder.
+
+    Raises:
+        SideError: it cannot be had.
+    """
     if then.commit is None:
         raise SideError("its code has changed, and the baseline knows no commit")
-    with checkout.worktree(then.commit, folder, say) as worktree:
-        project = worktree.folder / os.path.relpath(root, folder)
-        if code_digest(project, source_files.find(project, sources)) != then.code:
+    with checkout.worktree(then.commit, project.folder, say) as worktree:
+        root = worktree.folder / os.path.relpath(project.root, project.folder)
+        found = source_files.find(root, project.sources)
+        if code_digest(root, found) != then.code:
             raise SideError(
                 f"it was recorded with changes that commit {then.commit[:12]} does not have, or while [tool.perfgate] "
                 "named other sources"
             )
-        yield replace(_built(name, pins, worktree, packages, say), variables=variables)
+        yield worktree, source_files.contents(root, found)
 
 
 def _pinned(name: str, pins: str, folder: Path, packages: Sequence[str], say: Say) -> Side:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
+from perfgate.lockstep import tracing
 from perfgate.lockstep.worker_client import START_TIMEOUT_S, Worker, WorkerError
+from perfgate.measure.code_trace import Traced
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError
 
@@ -112,6 +114,29 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
     if taken.doubts or any(_ended(taken, name) for name in workers):
         taken.log_ratio = None
     return taken
+
+
+def run_once(worker: Worker, key: str) -> None:
+    """Load a case, which runs it once, and leave it.
+
+    Raises:
+        WorkerError: it does not get through; :class:`EndedError` where that is the case's own doing.
+    """
+    worker.ask("load", case=key, checked=False, turn=0)
+    _leave(worker, _timeout_s({"": _ready(worker)}))
+
+
+def traced(worker: Worker) -> Traced:
+    """Which functions the cases that a worker has run are seen to depend on; it must have been asked to trace.
+
+    Raises:
+        WorkerError: it does not answer that.
+    """
+    worker.ask("trace")
+    try:
+        return tracing.from_json(_expect(worker, "traced", ANSWER_TIMEOUT_S))
+    except RecordError as wrong:
+        raise worker.error(f"a trace that is none: {wrong}") from None
 
 
 def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *, exact: bool, turn: int = 0) -> Taken:

@@ -1,9 +1,9 @@
 """What a controller and its workers say to each other: JSON objects, one a line, over two pipes.
 
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
-paused), ``exact`` (profile one call), ``stop`` (leave the case), ``quit``. The worker answers: ``collected``,
-``ready`` (with the files and versions that it used), ``paused``, ``times``, ``exact``, ``done``, ``error``. Every
-message carries the protocol's version.
+paused), ``exact`` (profile one call), ``stop`` (leave the case), ``trace`` (which functions the cases ran), ``quit``.
+The worker answers: ``collected``, ``ready`` (with the files and versions that it used), ``paused``, ``times``,
+``exact``, ``done``, ``traced``, ``error``. Every message carries the protocol's version.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 LIMIT_BYTES = 16 << 20
 """A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
 
@@ -22,6 +22,7 @@ ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "go": {},
     "exact": {},
     "stop": {},
+    "trace": {},
     "quit": {},
 }
 """What the controller may ask, and the fields that go with it."""
@@ -33,6 +34,7 @@ ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "times": {"s": list},
     "exact": {"record": dict},
     "done": {"record": dict},
+    "traced": {"cases": dict, "shared": list},
     "error": {"type": str, "message": str, "where": str},
 }
 """What a worker may answer, and the fields that go with it. Times are in seconds."""

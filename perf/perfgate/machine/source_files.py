@@ -34,6 +34,11 @@ def find(root: Path, patterns: Sequence[str]) -> list[Path]:
     return [path for path in files if path not in ignored]
 
 
+def contents(root: Path, files: Sequence[Path]) -> dict[str, bytes]:
+    """What the files hold, by their names relative to ``root``, with ``/``."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
 def _ignored(root: Path, files: Collection[Path]) -> set[Path]:
     """Those of ``files`` that git ignores; none outside a git checkout."""
     if not files:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from perfgate.baselines import report, timing_judge
+from perfgate.baselines import code_suspects, report, timing_judge
+from perfgate.baselines.code_suspects import Concern
 from perfgate.baselines.store import Baseline, BaselineError, Entry
 from perfgate.baselines.timing_judge import Suspect
 from perfgate.compare.case_verdict import Undecided, Verdict
@@ -65,6 +67,7 @@ class Gate:
     missing: list[Entry] = field(default_factory=list)
     _baseline: Baseline | None = None
     _now: Fingerprint | None = None
+    _selected: list[str] = field(default_factory=list)
     _waiting: Lines = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,8 +92,16 @@ class Gate:
             self._now = self.context.fingerprint()
         return self._now
 
+    @cached_property
+    def concern(self) -> Concern:
+        """Whom what has changed in the code concerns."""
+        entries = {key: self.baseline.entries[key] for key in self._selected if key in self.baseline.entries}
+        anyway = self.settings.judged_anyway
+        return code_suspects.of(entries, self.now, self.context.project, anyway, self._waiting.show)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._load()
+        self._selected = [self.context.log.record_of(item).key for item in session.items if is_benchmark(item)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -157,7 +168,14 @@ class Gate:
         """The verdict of a case whose time need not be judged; None where it must."""
         entry, tolerances = self.baseline.entries.get(record.key), self.settings.tolerances_of(record.key)
         forced = self.config.getoption(destination("judge"))
-        return timing_judge.at_once(entry, record, self.now, tolerances, forced=forced)
+        return timing_judge.at_once(
+            entry,
+            record,
+            self.now,
+            tolerances,
+            forced=forced,
+            unconcerned=None if forced else self.concern.unconcerned.get(record.key),
+        )
 
     def _tell(self, item: pytest.Item, reports: list[pytest.TestReport], verdict: Verdict) -> None:
         """Give the test its verdict as its outcome, and report it."""
@@ -224,5 +242,12 @@ class Gate:
         if not self.verdicts:
             return []
         forced = self.config.getoption(destination("judge"))
-        comparison = report.Comparison(self.baseline, self.verdicts, self.context.records, self.now, forced=forced)
+        comparison = report.Comparison(
+            self.baseline,
+            self.verdicts,
+            self.context.records,
+            self.now,
+            forced=forced,
+            concern=Concern() if forced else self.concern,
+        )
         return report.sections(comparison, self.settings.tolerances_of)

@@ -16,10 +16,12 @@ from perfgate.plugin import activation, command_line, hookspec
 if TYPE_CHECKING:
     from perfgate.measure.measurement import Measure
 
-if activation.is_worker():  # before a conftest of an older revision imports what stood elsewhere then
+if activation.is_worker():  # before a conftest imports the project's modules
+    from perfgate.lockstep import tracing
     from perfgate.plugin.former_names import install
 
-    install()
+    install()  # an older revision imports what stood elsewhere then
+    tracing.begin()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

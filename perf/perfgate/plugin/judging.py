@@ -14,11 +14,10 @@ def judge_of(context: SessionContext, now: Fingerprint) -> Judge:
     """The judge of times that were measured as things are ``now``."""
     config, settings, display = context.config, context.settings, Lines(context.config, "judge")
     return Judge(
-        policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.sources, settings.packages),
+        policy=JudgePolicy(settings.tolerances_of, settings.tolerances.alpha, settings.judged_anyway),
         now=now,
         arguments=child_args.arguments(config, display.say),
-        folder=config.invocation_params.dir,
-        root=config.rootpath,
+        project=context.project,
         device=context.device,
         health_before=context.workbench.health,
         budget_s=config.getoption(destination("judge-budget")),

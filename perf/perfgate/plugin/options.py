@@ -17,6 +17,9 @@ from perfgate.measure.fault_injection import Fault
 from perfgate.measure.policy import DEFAULT_PRECISION, MeasurePolicy
 from perfgate.plugin.command_line import PREFIX, destination, strict
 
+JUDGED_ANYWAY = 2
+"""Of the cases that run no changed function, how many are judged all the same, in case something was overlooked."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,6 +35,7 @@ class Settings:
     html: bool = True
     pin: bool = True
     undecided_fails: bool = False
+    judged_anyway: int = JUDGED_ANYWAY
     benchmarks: str = "."
     packages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ("**/*.py",)
@@ -67,6 +71,7 @@ _FROM_PYPROJECT: dict[str, type | tuple[type, ...]] = {
     "measure_precision": (int, float),
     "report_dir": str,
     "undecided": str,
+    "judged_anyway": int,
     "benchmarks": str,
     "packages": list,
     "sources": list,
@@ -101,6 +106,7 @@ def from_config(config: pytest.Config) -> Settings:
         html=not option("no-html"),
         pin=not option("no-pins"),
         undecided_fails=_undecided_fails(config, table),
+        judged_anyway=table.get("judged_anyway", JUDGED_ANYWAY),
         benchmarks=table.get("benchmarks", "."),
         packages=tuple(table.get("packages", ())),
         sources=tuple(table.get("sources", ("**/*.py",))),
@@ -112,6 +118,10 @@ def from_config(config: pytest.Config) -> Settings:
     )
     if settings.quick and settings.all_cases:
         raise pytest.UsageError("--perfgate-quick and --perfgate-all-cases exclude each other: pass one of them")
+    if settings.judged_anyway < 0:
+        raise pytest.UsageError(
+            f"[tool.perfgate] judged_anyway = {settings.judged_anyway}; expected a number of cases, 0 or more"
+        )
     if settings.budget_s is not None and not settings.budget_s > 0:
         raise pytest.UsageError(f"--perfgate-measure-budget: got {settings.budget_s:g}, expected seconds above 0")
     if not 0 < settings.precision < 1:

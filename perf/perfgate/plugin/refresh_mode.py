@@ -13,10 +13,12 @@ from perfgate.baselines import new_baseline, report
 from perfgate.baselines import store as baseline
 from perfgate.baselines.new_baseline import Test
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
-from perfgate.lockstep import fresh_process
+from perfgate.lockstep import code_recording, fresh_process
 from perfgate.lockstep.fresh_process import ProcessError, Result
+from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine import health
 from perfgate.measure.clocks import today
+from perfgate.measure.code_trace import Traced
 from perfgate.plugin import child_args, terminal_lines
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
@@ -137,10 +139,11 @@ class Refresher:
         """Store what the processes found, unless something forbids it; returns what became of it."""
         settings = self._context.settings
         tests = {key: Test(item.nodeid, _tier(item)) for key, item in items.items()}
-        entries = new_baseline.entries(results, tests, refresh, _stats)
+        problems = self._problems(results)
+        traced = Traced() if problems or self._interrupted else self._traced(list(items))
+        entries = new_baseline.entries(results, tests, refresh, _stats, traced)
         for entry in entries.values():
             self._context.log.add(entry.record)
-        problems = self._problems(results)
         judge = judge_of(self._context, refresh.fingerprint)
         verdicts, interrupted = new_baseline.verdicts(before, entries, judge, forbidden=bool(problems))
         self._interrupted |= interrupted
@@ -225,6 +228,26 @@ class Refresher:
             )
         except ProcessError as wrong:
             pytest.exit(f"--perfgate-refresh-baseline: {wrong}; nothing was stored", returncode=1)
+
+    def _traced(self, keys: Sequence[str]) -> Traced:
+        """Which functions the cases run, so that later comparisons know whom a change concerns. Ctrl-C, or a process
+        that dies, leaves that unknown: then every change concerns them."""
+        clock = self._context.controller_clock
+        start = clock.now()
+        arguments = child_args.arguments(self._config, self._lines.say)
+        try:
+            found = code_recording.record(self._context.project, arguments, keys, self._lines.show)
+        except WorkerError as wrong:
+            self._lines.say(f"which functions the cases run is not known: {wrong}")
+            return Traced()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            return Traced()
+        known = sum(one is not None for one in found.cases.values())
+        self._lines.say(
+            f"which functions they run is known of {known} of {len(keys)} cases ({duration(clock.now() - start)})"
+        )
+        return found
 
     def _kept(self, before: Baseline | None, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         """What stays of the baseline before: what was not selected this time, with its own provenance."""

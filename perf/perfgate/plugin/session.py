@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from perfgate.baselines.store import BaselineStore
+from perfgate.lockstep.environments import Project
 from perfgate.machine import environment, source_files
 from perfgate.measure import clocks
 from perfgate.measure.measurement import Instruments
@@ -69,6 +70,12 @@ class SessionContext:
         """Whether the benchmarks run as plain tests: ``--benchmark-disable``."""
         benchmarks = getattr(self.config, "_benchmarksession", None)  # set by pytest-benchmark, where that takes part
         return benchmarks is not None and benchmarks.disabled
+
+    @property
+    def project(self) -> Project:
+        """What is measured, for rebuilding it as it was."""
+        config, settings = self.config, self.settings
+        return Project(config.rootpath, config.invocation_params.dir, settings.sources, settings.packages)
 
     def fingerprint(self) -> Fingerprint:
         """What this run's measurements depend on beside the machine."""

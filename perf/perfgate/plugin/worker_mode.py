@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from perfgate.lockstep import tracing
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
 from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
@@ -72,7 +74,8 @@ class WorkerMeasure(Measure):
         timing: Timing = "device",
         **kwargs: Any,
     ) -> Any:
-        """As ``Measure.__call__``; where there are inputs, each pair of processes times another one."""
+        """As ``Measure.__call__``; where there are inputs, each pair of processes times another one. A worker that
+        traces runs each input once, and times nothing."""
         self._begin(budget_s, timing)
         self.instruments.watch.start(self._budget_s)
         fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
@@ -86,7 +89,12 @@ class WorkerMeasure(Measure):
         if check is not None and self.checked:
             check(result)
         before = digest(result)
-        warm_s = self._rounds.warm(call, cold_s)
+        if tracing.current() is None:
+            warm_s = self._rounds.warm(call, cold_s)
+        else:
+            warm_s = cold_s
+            for one in (inputs or ())[1:]:
+                fn(one, *args, **kwargs)
         self._channel.answer("ready", call_s=warm_s, digest=before, used=self._channel.used.report())
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
@@ -155,9 +163,12 @@ class WorkerLoop:
         items = {self._record_of(item).key: item for item in session.items if is_benchmark(item)}
         self._channel.answer("collected", cases=list(items))
         while True:
-            name, fields = self._channel.request("load", "quit")
+            name, fields = self._channel.request("load", "trace", "quit")
             if name == "quit":
                 return True
+            if name == "trace":
+                self._tell_trace()
+                continue
             self._channel.checked, self._channel.turn = fields["checked"], fields["turn"]
             self._run(session, items[fields["case"]])
 
@@ -167,6 +178,18 @@ class WorkerLoop:
         session._setupstate.teardown_exact(item.parent)  # type: ignore[arg-type]  # what the item does not share ends
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.parent)
         self._channel.answer("done", record=self._record_of(item).to_json())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        trace = tracing.current()
+        with nullcontext() if trace is None else trace.case(self._record_of(item).key):
+            return (yield)
+
+    def _tell_trace(self) -> None:
+        trace = tracing.current()
+        assert trace is not None, "the controller asked for a trace when it started this worker"
+        trace.stop()
+        self._channel.answer("traced", **tracing.to_json(trace.traced()))
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         where = traceback.extract_tb(excinfo.tb)[-1]

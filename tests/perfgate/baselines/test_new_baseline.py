@@ -15,12 +15,15 @@ from perfgate.baselines.store import Baseline, Entry
 from perfgate.baselines.timing_judge import Suspect
 from perfgate.compare.case_verdict import Verdict
 from perfgate.compare.tolerances import EXACT_BYTES, Tolerances
+from perfgate.lockstep.environments import Project
 from perfgate.lockstep.fresh_process import Result
+from perfgate.measure.code_trace import Traced
 from perfgate.records.record import Metric, Record
 
 from tests.support.baseline_entries import FINGERPRINT, REFRESH, entry
 
 KEY = "sum/a"
+TRACED = Traced({KEY: frozenset({"a.py:f"}), "sum/b": None}, frozenset({"a.py:g"}))
 TIMES_S = (0.51, 0.49, 0.50, 0.505, 0.495)
 
 
@@ -86,7 +89,7 @@ def statistics(samples: Sequence[float]) -> dict[str, Any]:
 class TestEntries:
     def made(self, *results: Result) -> dict[str, Entry]:
         tests = {key: new_baseline.Test(f"perf/test_a.py::test_a[{key}]", "extra") for key in (KEY, "sum/b")}
-        return new_baseline.entries(results, tests, REFRESH, statistics)
+        return new_baseline.entries(results, tests, REFRESH, statistics, TRACED)
 
     def test_samples_of_all_processes_and_the_latency_of_each(self) -> None:
         processes = [
@@ -137,7 +140,9 @@ class FakeJudge:
 
     def __init__(self, code: str, status: Any = "SAME", *, interrupted: bool = False) -> None:
         self.now = replace(FINGERPRINT, code=code)
-        self.policy = SimpleNamespace(tolerances_of=tolerances_of)
+        self.policy = SimpleNamespace(tolerances_of=tolerances_of, judged_anyway=0)
+        self.project = Project(Path(), Path())
+        self.display = SimpleNamespace(say=lambda text: None)
         self.status, self.interrupted = status, interrupted
         self.asked: list[str] = []
         self.found: dict[str, Verdict] = {}

@@ -17,7 +17,7 @@ from perfgate.baselines.timing_judge import TOGETHER, Judge, JudgePolicy, Suspec
 from perfgate.compare.intervals import RatioEstimate
 from perfgate.compare.tolerances import Tolerances
 from perfgate.lockstep.comparison import Comparison
-from perfgate.lockstep.environments import SideError
+from perfgate.lockstep.environments import Project, SideError
 from perfgate.lockstep.fresh_process import ProcessError, Result
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.machine.health import Health
@@ -60,11 +60,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judge]:
     def make(fresh: Callable[..., Result], budget_s: float = 60.0, display: Quiet | None = None) -> Judge:
         monkeypatch.setattr(timing_judge.fresh_process, "fresh", fresh)
         return Judge(
-            policy=JudgePolicy(lambda key: Tolerances(), 0.01, ("**/*.py",), ()),
+            policy=JudgePolicy(lambda key: Tolerances(), 0.01),
             now=NOW,
             arguments=(),
-            folder=Path(),
-            root=Path(),
+            project=Project(Path(), Path()),
             device="cpu",
             health_before=Health(9.0, 2**30, None),  # busy: stored numbers decide nothing
             budget_s=budget_s,

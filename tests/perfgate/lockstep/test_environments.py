@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from perfgate.lockstep import environments
 from perfgate.lockstep.checkout import Worktree
+from perfgate.lockstep.environments import Project
 from perfgate.lockstep.overlay import SideError
 from perfgate.lockstep.side_check import Asked
 from perfgate.records.fingerprint import Fingerprint
@@ -117,7 +118,7 @@ class TestRebuilt:
 
     def side(self, folder: Path, then: dict[str, str], now: dict[str, str]) -> environments.Side:
         before, after = (Fingerprint("code", {}, variables=variables) for variables in (then, now))
-        with environments.rebuilt(before, after, folder, folder, ("*.py",), (), lambda line: None) as side:
+        with environments.rebuilt(before, after, Project(folder, folder, ("*.py",)), lambda line: None) as side:
             return side
 
     def test_variables_are_as_they_were(self, tmp_path: Path) -> None:

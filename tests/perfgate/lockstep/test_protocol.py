@@ -18,6 +18,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("times", {"s": [0.25, 1]}),
     ("exact", {"record": {}}),
     ("done", {"record": {"status": "measured"}}),
+    ("traced", {"cases": {"a/b": ["x.py:f"], "a/c": None}, "shared": []}),
     ("error", {"type": "OSError", "message": "no", "where": "x.py:1"}),
 ]
 
@@ -40,18 +41,18 @@ def test_requests_too() -> None:
     [
         (b"hello\n", "not a message: b'hello"),
         (b"", "not a message: b''"),
-        (b"[1]\n", "not a message of version 2"),
-        (b'{"v": 1, "is": "ready"}', "not a message of version 2"),
-        (b'{"v": 2, "is": "sing"}', "message 'sing', expected one of collected, ready"),
-        (b'{"v": 2}', "message None, expected one of"),
-        (b'{"v": 2, "is": "paused"}', r"message 'paused' with fields \[\], expected \['s'\]"),
-        (b'{"v": 2, "is": "paused", "s": 1, "t": 2}', "with fields"),
-        (b'{"v": 2, "is": "paused", "s": "1"}', "message 'paused': s is '1'"),
-        (b'{"v": 2, "is": "paused", "s": true}', "message 'paused': s is True"),
-        (b'{"v": 2, "is": "paused", "s": -1}', "-1 is no duration"),
-        (b'{"v": 2, "is": "paused", "s": NaN}', "nan is no duration"),
-        (b'{"v": 2, "is": "times", "s": [1, "x"]}', "'x' is no duration"),
-        (b'{"v": 2, "is": "ready", "call_s": Infinity, "digest": "", "used": {}}', "inf is no duration"),
+        (b"[1]\n", "not a message of version 3"),
+        (b'{"v": 1, "is": "ready"}', "not a message of version 3"),
+        (b'{"v": 3, "is": "sing"}', "message 'sing', expected one of collected, ready"),
+        (b'{"v": 3}', "message None, expected one of"),
+        (b'{"v": 3, "is": "paused"}', r"message 'paused' with fields \[\], expected \['s'\]"),
+        (b'{"v": 3, "is": "paused", "s": 1, "t": 2}', "with fields"),
+        (b'{"v": 3, "is": "paused", "s": "1"}', "message 'paused': s is '1'"),
+        (b'{"v": 3, "is": "paused", "s": true}', "message 'paused': s is True"),
+        (b'{"v": 3, "is": "paused", "s": -1}', "-1 is no duration"),
+        (b'{"v": 3, "is": "paused", "s": NaN}', "nan is no duration"),
+        (b'{"v": 3, "is": "times", "s": [1, "x"]}', "'x' is no duration"),
+        (b'{"v": 3, "is": "ready", "call_s": Infinity, "digest": "", "used": {}}', "inf is no duration"),
     ],
 )
 def test_what_is_no_message_is_refused(received: bytes, message: str) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch  # noqa: F401  # without it no kernel can be asserted
-from perfgate.lockstep import protocol
+from perfgate.lockstep import protocol, tracing
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.used import Used
 from perfgate.measure.clocks import FakeClock
+from perfgate.measure.code_trace import CodeTrace
 from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
 from perfgate.measure.op_counts import Work
 from perfgate.measure.policy import MeasurePolicy
@@ -71,6 +73,15 @@ class TestMeasure:
         ready, *blocks = [fields for _, fields in case.controller.answers]
         assert ready["call_s"] == 1.0
         assert [fields["s"] for fields in blocks] == [[3.0], [3.0]]
+
+    def test_traced_it_runs_each_input_once_and_times_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tracing, "_trace", CodeTrace(tmp_path, []))
+        case = Case(STOP)
+        seen: list[str] = []
+        case.measure(lambda one: seen.append(one), inputs=["a", "b", "c"])
+        assert seen == ["a", "b", "c", "a"], "the last one is the check on leaving"
 
     def test_a_call_that_pauses_tells_each_part_and_not_the_wait(self) -> None:
         case = Case(("block", {"calls": 1}), GO, STOP)
@@ -171,6 +182,19 @@ class TestLoop:
             ("done", "sums/b"),
             ("done", "sums/a"),
         ]
+
+    def test_a_case_is_traced_while_its_test_is_called(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        trace = CodeTrace(tmp_path, [])
+        monkeypatch.setattr(tracing, "_trace", trace)
+        controller = Controller(("trace", {}), ("quit", {}))
+        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"))
+        called = loop.pytest_runtest_call(Item(name="test_a[a/b]"))  # type: ignore[arg-type]
+        next(called)
+        with pytest.raises(StopIteration):
+            called.send(None)
+        session: Any = SimpleNamespace(items=[])
+        assert loop.pytest_runtestloop(session) is True
+        assert controller.answers[1] == ("traced", {"cases": {"a/b": []}, "shared": []})
 
     def test_what_cannot_be_collected_is_told(self) -> None:
         controller = Controller()

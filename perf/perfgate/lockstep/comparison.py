@@ -63,7 +63,7 @@ class Comparison:
     median seconds a call in each pair; ``records``: what each side's exact pass measured, or how the case ended there;
     ``failures``: how a side failed the first time, which decides nothing: it is tried again; ``doubts``: why pairs were
     not counted; ``apart``: the device holds one side at a time; ``tries``: pairs that took it, counted or not;
-    ``spent_s``: seconds that they took."""
+    ``pair_s``: seconds that the last of them took. The first one also imports what the next ones find imported."""
 
     key: str
     benchmark: str
@@ -76,7 +76,7 @@ class Comparison:
     estimate: RatioEstimate | None = None
     verdict: Verdict | None = None
     tries: int = 0
-    spent_s: float = 0.0
+    pair_s: float | None = None
     pairs_needed: int | None = None
 
     @property
@@ -121,8 +121,7 @@ class Comparison:
         needed: float | None = self.pairs_needed
         if self.estimate is not None and (needed is None or needed > LOOKS[-1]):
             needed = math.inf
-        pair_s = self.spent_s / self.tries if self.tries else None
-        return OpenCase(self.key, len(self.log_ratios), needed, pair_s)
+        return OpenCase(self.key, len(self.log_ratios), needed, self.pair_s)
 
     def take(self, taken: pair.Taken, took_s: float) -> None:
         """Add what a pair found in so many seconds. The record of the exact pass stays, unless the case ended otherwise
@@ -130,7 +129,7 @@ class Comparison:
         if self.pending:
             self.verdict = None  # it only told of the first failure
         self.tries += 1
-        self.spent_s += took_s
+        self.pair_s = took_s
         for name, record in taken.records.items():
             if record.status == "measured":
                 self.records.setdefault(name, record)
@@ -259,6 +258,7 @@ class Lockstep:
             there = {name: pair.collected(worker) for name, worker in workers.items()}
             self._starts += 1
             self._starting_s += self._clock.now() - start
+            waiting[:] = _neighbours_together(waiting, there["B"])
             while (case := self._next(waiting)) is not None:
                 waiting.remove(case)
                 keys = self._keys(case)
@@ -325,3 +325,13 @@ class Lockstep:
                 tolerances[key],
                 same_versions=same,
             )
+
+
+def _neighbours_together(cases: Sequence[Comparison], collected: Sequence[str]) -> list[Comparison]:
+    """The cases of a benchmark one after the other, as they were collected: neighbours share what they load, a model
+    for instance. The benchmark with the most important case comes first."""
+    place = {key: number for number, key in enumerate(collected)}
+    ranks: dict[str, int] = {}
+    for number, case in enumerate(cases):
+        ranks.setdefault(case.benchmark, number)
+    return sorted(cases, key=lambda case: (ranks[case.benchmark], place.get(case.key, len(place))))

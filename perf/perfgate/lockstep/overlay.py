@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,10 @@ UNUSED_DAYS = 30
 BUILD_LINES = 12
 """Last lines of a build that failed that are quoted: pip tells the cause above its own error."""
 TORCH_INDEX = "torch's CPU builds: https://download.pytorch.org/whl/cpu"
+YANKED = re.compile(r"yanked version: '([^']+)' candidate \(version (\S+) at .*\)\s+Reason for being yanked: (.*)")
+"""pip's warning of a version that its maintainers have withdrawn, which an exact pin still gets.
+
+Source: pip 23.2, pip/_internal/resolution/resolvelib/resolver.py."""
 LARGE = frozenset({"torch"})
 """Pins that may download gigabytes, because they bring a CUDA build."""
 
@@ -137,7 +142,7 @@ def ensure(text: str, say: Say, revision: Revision | None = None) -> Path:
             try:
                 _make_empty(folder, python, lines)
                 if pins:
-                    _install_pins(python, pins)
+                    _install_pins(python, pins, say)
                 if revision is not None:
                     _install_projects(python, revision)
                 write_atomic(folder / MARKER, json.dumps({"installed": what}) + "\n")
@@ -156,8 +161,10 @@ def _make_empty(folder: Path, python: Path, lines: list[str]) -> None:
     (packages_folder(python) / "perfgate-parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _install_pins(python: Path, pins: list[str]) -> None:
-    _run([*_pip_install(python), *pins], f"{' '.join(pins)} could not be installed")
+def _install_pins(python: Path, pins: list[str], say: Say) -> None:
+    output = _run([*_pip_install(python), *pins], f"{' '.join(pins)} could not be installed")
+    for yanked in YANKED.finditer(output):
+        say("{}=={} was withdrawn from the index (yanked) and is used all the same: {}".format(*yanked.groups()))
     for pin in pins:
         name = pin.partition("==")[0]
         _run([str(python), "-c", IMPORT, name], f"{pin} was installed but does not import")
@@ -192,8 +199,9 @@ for name in names:
 """
 
 
-def _run(command: list[str], failed: str, *, hint: str = "", quoted: int = 0) -> None:
-    """Run a step of the build; pip's or Python's last lines become the error: its errors, or as many as ``quoted``.
+def _run(command: list[str], failed: str, *, hint: str = "", quoted: int = 0) -> str:
+    """Run a step of the build; returns what it said. pip's or Python's last lines become the error: its errors, or as
+    many as ``quoted``.
 
     Raises:
         SideError: it failed or took too long.
@@ -210,7 +218,7 @@ def _run(command: list[str], failed: str, *, hint: str = "", quoted: int = 0) ->
             process.kill()
             process.wait()
     if process.returncode == 0:
-        return
+        return output
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-2:]
     if quoted:

@@ -95,10 +95,11 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
         ratios: list[float] = []
         try:
             order = "".join(running)
-            slowest_s = max(*_turn(running, 1, order, timeout_s).values(), SHORTEST_CALL_S)  # alone on the core now
-            calls, turns = _plan(slowest_s)
+            took = _turn(running, 1, order, timeout_s)  # alone on the core now
+            calls, turns = _plan(max(*took.values(), SHORTEST_CALL_S))
             for number in range(turns):
-                took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s)
+                if number or calls > 1:  # else the turn that was just made is a whole one
+                    took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s)
                 ratios.append(math.log(took["B"] / took["A"]))
                 for name, seconds in took.items():
                     timed_s[name].append(seconds / calls)

@@ -13,7 +13,7 @@ from perfgate.compare.intervals import LOOKS
 from perfgate.lockstep import report
 from perfgate.lockstep.comparison import Lockstep, Plan
 from perfgate.lockstep.environments import Side
-from perfgate.lockstep.pair import BLOCK_S, TURNS
+from perfgate.lockstep.pair import BLOCK_S, TURNS, Taken
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.measure.clocks import FakeClock
 from perfgate.records.record import Metric, Record
@@ -155,6 +155,33 @@ def test_a_budget_too_small_for_all_decides_the_first_ones() -> None:
     assert decided == list(slower)[: len(decided)]
     assert 15 <= len(decided) < 80
     assert comparison.clock.time_s < 160
+
+
+def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_first() -> None:
+    """What was collected side by side shares a loaded model; the keys are in the order of suspicion."""
+    collected = {"a/1": 1.0, "b/1": 1.0, "b/2": 1.0, "b/3": 1.0}
+    comparison = Comparison({key: collected[key] for key in ("b/3", "a/1", "b/1", "b/2")}, spread=0.002, exact=False)
+    there = comparison._start
+
+    def start(name: str) -> Any:
+        worker: Any = there(name)
+        worker.call_s = {key: 0.01 for key in collected}
+        return worker
+
+    comparison._start = start  # type: ignore[method-assign]
+    comparison.run()
+    shown = [text.split(": ")[1].split(";")[0] for text in comparison.display.shown if text.startswith("pair 1: ")]
+    assert shown[:4] == ["b/1", "b/2", "b/3", "a/1"]
+
+
+def test_what_a_pair_takes_is_guessed_by_the_last_one() -> None:
+    """The first one also imports."""
+    comparison = Comparison({"sum/a": 1.0}, spread=0.002)
+    case = comparison.cases["sum/a"]
+    assert case.open_case.pair_s is None
+    for took_s in (20.0, 2.0):
+        case.take(Taken(), took_s)
+    assert case.open_case.pair_s == 2.0
 
 
 def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:

@@ -82,6 +82,22 @@ class TestOverlay:
             overlay.ensure(pins, lambda line: None)
         assert [path for path in (overlay.cache_dir() / "overlays").iterdir() if path.is_dir()] == []
 
+    def test_a_pin_that_was_withdrawn_is_named_with_the_reason(
+        self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = tmp_path / "simple/toyone/index.html"
+        page.parent.mkdir(parents=True)
+        file = "toyone-1.0-py3-none-any.whl"
+        page.write_text(f'<a href="{(index / file).as_uri()}" data-yanked="it deletes files">{file}</a>')
+        for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+        said: list[str] = []
+        assert ask(overlay.ensure("toyone==1.0", said.append), "__import__('toyone').VERSION") == "1.0"
+        (withdrawn,) = [line for line in said if "yanked" in line]
+        assert withdrawn.startswith("toyone==1.0 was withdrawn")
+        assert withdrawn.endswith("it deletes files")
+
     def test_a_half_made_one_is_made_again(self, index: Path) -> None:
         python = overlay.ensure("toyone==1.0", lambda line: None)
         (python.parents[1] / MARKER).unlink()

@@ -107,11 +107,14 @@ class TestSideBySide:
         assert statuses(taken) == {"A": "measured", "B": "measured"}
         assert not taken.spent
 
-    def test_turns_alternate_in_who_goes_first(self) -> None:
-        workers, asked = sides()
+    @pytest.mark.parametrize(("call_s", "tried"), [(0.001, "AB"), (0.01, ""), (1.0, "")])
+    def test_turns_alternate_in_who_goes_first(self, call_s: float, tried: str) -> None:
+        """The turn that tells how many calls make a block counts where a block is one call."""
+        workers, asked = sides({"call_s": call_s}, {"call_s": call_s})
         side_by_side(workers, KEYS, exact=False)
         blocks = "".join(one[0] for one in asked if one.endswith("block"))
-        assert blocks.startswith("AB" + "ABBA" * 2)  # one turn to try, then pairs of turns
+        _, turns = pair._plan(call_s)
+        assert blocks == tried + "ABBA" * (turns // 2)
         assert "A exact" not in asked
 
     @pytest.mark.parametrize("request_", ["load", "exact", "stop"])

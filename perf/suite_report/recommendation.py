@@ -1,4 +1,5 @@
-"""Which row to take: the fastest within the user's limits, what the next one would cost, and what the limits rule out.
+"""Which row to take: the fastest within the user's limits that keeps the model's quality, what other rows would change,
+and what the limits rule out.
 
 Computed once, from the records; terminal, Markdown, page and JSON show the same.
 """
@@ -14,12 +15,17 @@ from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
 from fixtures.limits import NO_LIMITS, Limits
+from fixtures.quantization import schemes
 from fixtures.scores import SCALE
 from fixtures.synthetic import label_of
 
 THROUGHPUT, MEMORY = "throughput_tokens_per_s", "peak_memory_bytes"
 TOP1, HUMAN = "top1_agreement", "human_score"
 QUALITY_NAMES = {TOP1: "top-1 agreement", HUMAN: "human score"}
+KEPT = 0.95
+"""The share of the unquantized model's quality that a row must keep to be taken, where the user asks for none. Chosen:
+16 bits keep 97% and more, 4 bits on small models two thirds."""
+UNQUANTIZED = ("32 bit", "16 bit")
 
 COLUMNS = (
     Column("row", "row"),
@@ -39,7 +45,7 @@ def label(record: Record) -> str:
 @dataclass(frozen=True)
 class Candidate:
     """A row: tokens per second, peak memory in bytes, quality as a fraction (None where it is not known), and in words
-    each limit that it breaks, with how far it is beyond it as a ratio above 1."""
+    each limit that it breaks, with how far it is beyond it as a ratio above 1. ``keeps``: its quality is sufficient."""
 
     label: str
     key: str
@@ -47,6 +53,7 @@ class Candidate:
     memory: float
     quality: float | None
     broken: tuple[tuple[str, float], ...] = ()
+    keeps: bool = True
 
     @property
     def excess(self) -> float:
@@ -56,15 +63,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What fits, the fastest first; what does not, the nearest first; and the Pareto front: those rows of sufficient
-    quality than which no other is both faster and smaller, in order of their memory. ``unjudged`` are rows of synthetic
-    models, by the label that says why nothing is recommended from them."""
+    """What fits, those that keep the quality first, of each kind the fastest first; what does not fit, the nearest
+    first; and the Pareto front: those rows within the user's quality than which no other is faster, smaller and better,
+    in order of their memory. ``floor`` is the quality that a row must have to be taken, None where none is known.
+    ``unjudged`` are rows of synthetic models, by the label that says why nothing is recommended from them."""
 
     limits: Limits
     quality_metric: str
     fitting: tuple[Candidate, ...]
     ruled_out: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
+    floor: float | None
     unjudged: tuple[tuple[Candidate, str], ...] = ()
 
     @property
@@ -86,19 +95,32 @@ def recommend(rows: Sequence[Record], limits: Limits) -> Recommendation:
     """Judge the rows of one experiment. Quality is the human score if any row has one, else top-1 agreement."""
     judged = [row for row in rows if label_of(row.provenance) is None]
     metric = HUMAN if any(row.value(HUMAN) is not None for row in judged) else TOP1
-    candidates = [one for row in judged if (one := _candidate(row, metric, limits)) is not None]
+    floor = _floor(judged, metric) if limits.quality is None else limits.quality
+    measured = [one for row in judged if (one := _candidate(row, metric, limits)) is not None]
+    candidates = [replace(one, keeps=floor is None or (one.quality or 0.0) >= floor) for one in measured]
     unjudged = [
         (replace(one, quality=None), why)
         for row in rows
         if (why := label_of(row.provenance)) is not None and (one := _candidate(row, metric, NO_LIMITS)) is not None
     ]
-    fitting = sorted((one for one in candidates if not one.broken), key=lambda one: (-one.throughput, one.memory))
+    fitting = sorted(
+        (one for one in candidates if not one.broken), key=lambda one: (not one.keeps, -one.throughput, one.memory)
+    )
     ruled_out = sorted((one for one in candidates if one.broken), key=lambda one: (one.excess, -one.throughput))
     good = [one for one in candidates if limits.quality is None or (one.quality or 0.0) >= limits.quality]
     front = sorted(
         (one for one in good if not any(_dominates(other, one) for other in good)), key=lambda one: one.memory
     )
-    return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front), tuple(unjudged))
+    return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front), floor, tuple(unjudged))
+
+
+def _floor(rows: Sequence[Record], metric: str) -> float | None:
+    """The usual share of the unquantized model's quality: of the best such row's, and of agreement with the
+    unquantized model all there is."""
+    whole = {name for name, one in schemes().items() if one.family in UNQUANTIZED}
+    found = [quality(row, metric) for row in rows if row.fields["scheme"] in whole]
+    known = [one for one in found if one is not None] or ([1.0] if metric == TOP1 else [])
+    return KEPT * max(known) if known else None
 
 
 def _candidate(row: Record, metric: str, limits: Limits) -> Candidate | None:
@@ -124,8 +146,9 @@ def _candidate(row: Record, metric: str, limits: Limits) -> Candidate | None:
 
 
 def _dominates(one: Candidate, other: Candidate) -> bool:
-    no_worse = one.throughput >= other.throughput and one.memory <= other.memory
-    return no_worse and (one.throughput, one.memory) != (other.throughput, other.memory)
+    good, others = one.quality or 0.0, other.quality or 0.0
+    no_worse = one.throughput >= other.throughput and one.memory <= other.memory and good >= others
+    return no_worse and (one.throughput, one.memory, good) != (other.throughput, other.memory, others)
 
 
 def sections(found: Recommendation) -> list[Section]:
@@ -138,8 +161,12 @@ def sections(found: Recommendation) -> list[Section]:
     lead = [_best(best) if best is not None else _nearest(found.ruled_out[0])]
     paragraphs = [_asked(found)]
     if best is not None and runner_up is not None:
-        paragraphs.append(_cost(runner_up, best))
-    standing = {one.key: "fits" for one in found.fitting} | {one.key: "ruled out" for one in found.ruled_out}
+        paragraphs.append(f"Runner-up: {_change(runner_up, best)}")
+    if best is not None:
+        paragraphs += _others(found, best)
+    standing = {one.key: "fits" if one.keeps else "fits, less quality" for one in found.fitting} | {
+        one.key: "ruled out" for one in found.ruled_out
+    }
     standing |= {one.key: "not judged" for one, _ in found.unjudged}
     if best is not None:
         standing[best.key] = "recommended"
@@ -171,8 +198,10 @@ def _data(found: Recommendation, best: Candidate | None, runner_up: Candidate | 
     return {
         "limits": vars(found.limits),
         "quality_metric": found.quality_metric,
+        "quality_floor": found.floor,
         "best": None if best is None else best.key,
         "runner_up": None if runner_up is None else runner_up.key,
+        **{name: one.key for name, one in (() if best is None else _extremes(found).items())},
         "nearest": found.ruled_out[0].key if best is None and found.ruled_out else None,
         "ruled_out": {one.key: [text for text, _ in one.broken] for one in found.ruled_out},
         "unjudged": {one.key: why for one, why in found.unjudged},
@@ -207,17 +236,48 @@ def _asked(found: Recommendation) -> str:
         f"at least {limits.throughput_tokens_per_s:,.1f} tokens/s" if limits.throughput_tokens_per_s else "",
     ]
     wanted = ", ".join(one for one in said if one) or "none given (--max-memory, --min-quality, --min-throughput)"
-    return f"The fastest row within the limits. Limits: {wanted}. Quality is {QUALITY_NAMES[found.quality_metric]}."
+    name = QUALITY_NAMES[found.quality_metric]
+    row, why = "row", ""
+    if limits.quality is None and found.floor is not None:
+        if found.fitting and not found.fitting[0].keeps:
+            why = f" None of them keeps {KEPT:.0%} of the unquantized model's quality."
+        else:
+            row = f"row that keeps {KEPT:.0%} of the unquantized model's quality"
+    return f"The fastest {row} within the limits.{why} Limits: {wanted}. Quality is {name}."
 
 
-def _cost(other: Candidate, best: Candidate) -> str:
+def _extremes(found: Recommendation) -> dict[str, Candidate]:
+    """Of what is within the limits: the fastest, the smallest and the best row, the faster one of equals."""
+    return {
+        "fastest": max(found.fitting, key=lambda one: one.throughput),
+        "smallest": min(found.fitting, key=lambda one: (one.memory, -one.throughput)),
+        "best_quality": max(found.fitting, key=lambda one: (one.quality or 0.0, one.throughput)),
+    }
+
+
+def _others(found: Recommendation, best: Candidate) -> list[str]:
+    """What the fastest, the smallest and the best row would change, each row once."""
+    names: dict[str, list[str]] = {}
+    extremes = _extremes(found)
+    for name, one in extremes.items():
+        names.setdefault(one.key, []).append(name.removesuffix("_quality"))
+    by_key = {one.key: one for one in extremes.values()}
+    return [
+        f"The {' and '.join(called)} row: {_change(by_key[key], best)}"
+        for key, called in names.items()
+        if key != best.key
+    ]
+
+
+def _change(other: Candidate, best: Candidate) -> str:
+    """What another row would change."""
     slower = 1 - other.throughput / best.throughput if best.throughput else 0.0
     memory = other.memory - best.memory
     parts = [
-        f"{percent(slower)} slower",
+        f"{percent(abs(slower))} {'slower' if slower >= 0 else 'faster'}",
         f"{mebibytes(abs(memory))} MiB {'more' if memory > 0 else 'less'} at the peak",
     ]
     if other.quality is not None and best.quality is not None:
         points = 100 * (other.quality - best.quality)
         parts.append(f"quality {points:+.1f} points")
-    return f"Runner-up: {other.label} ({_figures(other)}); it would be {', '.join(parts)}."
+    return f"{other.label} ({_figures(other)}) would be {', '.join(parts)}."

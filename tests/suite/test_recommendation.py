@@ -50,17 +50,17 @@ def told(found: Recommendation) -> str:
 class TestBest:
     def test_without_limits_it_is_the_fastest_and_the_next_has_its_price(self) -> None:
         found = recommend(ROWS, NO_LIMITS)
-        assert labels(found.fitting) == ["fp32 + fa2", "int8 + fa2", "nf4 + fa2", "fp32 + eager"]
+        assert labels(found.fitting) == ["fp32 + fa2", "int8 + fa2", "fp32 + eager", "nf4 + fa2"]
         assert found.ruled_out == ()
         said = told(found)
         assert "Take fp32 + fa2: 20.0 tokens/s, peak 600.0 MiB, quality 100.0%." in said
         assert "Limits: none given (--max-memory" in said
-        assert "Runner-up: int8 + fa2 (15.0 tokens/s, peak 300.0 MiB, quality 97.0%); it would be" in said
-        assert "it would be 25.0% slower, 300.0 MiB less at the peak, quality -3.0 points." in said
+        assert "Runner-up: int8 + fa2 (15.0 tokens/s, peak 300.0 MiB, quality 97.0%) would be 25.0% slower, " in said
+        assert "300.0 MiB less at the peak, quality -3.0 points." in said
 
     def test_a_runner_up_that_needs_more(self) -> None:
-        said = told(recommend([LEAN, DOMINATED], NO_LIMITS))
-        assert "it would be 16.7% slower, 450.0 MiB more at the peak, quality +10.0 points." in said
+        said = told(recommend([LEAN, DOMINATED], Limits(quality=0.0)))
+        assert "would be 16.7% slower, 450.0 MiB more at the peak, quality +10.0 points." in said
 
     def test_one_row_has_no_runner_up(self) -> None:
         assert "Runner-up" not in told(recommend([LEAN], NO_LIMITS))
@@ -77,6 +77,61 @@ class TestBest:
         bare = row("int8", "eager", speed=99.0)
         bare.metrics = {name: one for name, one in bare.metrics.items() if name != metric}
         assert labels(recommend([bare, LEAN], NO_LIMITS).fitting) == ["nf4 + fa2"]
+
+
+class TestKeptQuality:
+    """Without a wish of the user's a row must keep 95% of the unquantized model's quality."""
+
+    FAST_4_BIT = row("nf4", "fa2", peak=166, speed=26.0, top1=0.738)
+    BF16 = row("bf16", "sdpa-flash", peak=259, speed=24.5, top1=0.975)
+    INT8 = row("int8", "fa2", peak=216, speed=11.1, top1=0.931)
+    FP32 = row("fp32", "eager", peak=518, speed=14.8, top1=1.0)
+    ALL = (FAST_4_BIT, BF16, INT8, FP32)
+
+    def test_the_fastest_that_keeps_it_is_taken_and_what_others_would_change_is_said(self) -> None:
+        found = recommend(self.ALL, NO_LIMITS)
+        assert labels(found.fitting) == ["bf16 + sdpa-flash", "fp32 + eager", "nf4 + fa2", "int8 + fa2"]
+        said = told(found)
+        assert "The fastest row that keeps 95% of the unquantized model's quality within the limits." in said
+        assert (
+            "The fastest and smallest row: nf4 + fa2 (26.0 tokens/s, peak 166.0 MiB, quality 73.8%) would be 6.1%"
+            in said
+        )
+        assert "faster, 93.0 MiB less at the peak, quality -23.7 points." in said
+        assert "The best row: fp32 + eager (" in said
+        (section,) = recommendation.sections(found)
+        assert (section.data["fastest"], section.data["smallest"]) == (self.FAST_4_BIT.key,) * 2
+        assert (section.data["best"], section.data["best_quality"]) == (self.BF16.key, self.FP32.key)
+        assert section.data["quality_floor"] == 0.95
+        assert section.table is not None
+        standing = {str(one["row"]): one["standing"] for one in section.table.rows}
+        assert standing["nf4 + fa2"] == standing["int8 + fa2"] == "fits, less quality"
+
+    def test_its_measure_is_the_best_unquantized_row_that_was_measured(self) -> None:
+        low = row("bf16", "fa2", peak=259, speed=20.0, top1=0.8)
+        assert recommend([self.FAST_4_BIT, low], NO_LIMITS).floor == pytest.approx(0.95 * 0.8)
+        assert recommend([self.FAST_4_BIT], NO_LIMITS).floor == 0.95, "the unquantized model agrees with itself"
+
+    def test_a_person_s_wish_comes_first(self) -> None:
+        assert recommend(self.ALL, Limits(quality=0.7)).fitting[0].label == "nf4 + fa2"
+        assert recommend(self.ALL, Limits(quality=0.0)).fitting[0].label == "nf4 + fa2"
+
+    def test_where_none_keeps_it_the_fastest_is_taken_and_that_is_said(self) -> None:
+        found = recommend(self.ALL, Limits(memory_bytes=220 * MIB))
+        assert found.fitting[0].label == "nf4 + fa2"
+        assert "None of them keeps 95% of the unquantized model's quality." in told(found)
+
+    def test_without_a_known_measure_none_is_asked_for(self) -> None:
+        rows = [scored(row("nf4", "fa2", speed=26.0), 5.0), scored(row("int8", "fa2", speed=11.0), 1.0)]
+        found = recommend(rows, NO_LIMITS)
+        assert found.floor is None
+        assert found.fitting[0].label == "nf4 + fa2"
+        assert "keeps" not in told(found)
+
+    def test_it_is_on_the_front_where_a_faster_row_is_worse(self) -> None:
+        slower_and_larger = row("bf16", "fa2", peak=260, speed=20.0, top1=0.975)
+        found = recommend([*self.ALL, slower_and_larger], NO_LIMITS)
+        assert labels(found.front) == ["nf4 + fa2", "int8 + fa2", "bf16 + sdpa-flash", "fp32 + eager"]
 
 
 class TestLimits:
@@ -175,8 +230,8 @@ def test_the_front_is_what_no_row_of_sufficient_quality_beats(
     good = [one for one in (*found.fitting, *found.ruled_out) if wanted is None or (one.quality or 0) >= wanted]
 
     def beats(one: recommendation.Candidate, other: recommendation.Candidate) -> bool:
-        better = one.throughput > other.throughput or one.memory < other.memory
-        return better and one.throughput >= other.throughput and one.memory <= other.memory
+        a, b = ((x.throughput, -x.memory, x.quality or 0.0) for x in (one, other))
+        return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
     for one in good:
         assert (one in found.front) != any(beats(other, one) for other in found.front)

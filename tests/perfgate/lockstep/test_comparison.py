@@ -165,7 +165,7 @@ def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_fir
 
     def start(name: str) -> Any:
         worker: Any = there(name)
-        worker.call_s = {key: 0.01 for key in collected}
+        worker.call_s = dict.fromkeys(collected, 0.01)
         return worker
 
     comparison._start = start  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
 """Stored baselines: which times to judge and how, whom a change of the code concerns, missing and renamed cases,
-history, the gate's own test.
+slow creep, history, the gate's own test.
 
-Door (what other rooms may import): ``code_suspects``, ``history``, ``missing_cases``, ``new_baseline``, ``report``,
-``selftest``, ``store``, ``timing_judge``.
+Door (what other rooms may import): ``anchor``, ``code_suspects``, ``history``, ``missing_cases``, ``new_baseline``,
+``report``, ``selftest``, ``store``, ``timing_judge``.
 """

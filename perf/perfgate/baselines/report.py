@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from perfgate.baselines import anchor
 from perfgate.baselines.code_suspects import Concern
 from perfgate.baselines.store import Baseline, Entry, Refresh
 from perfgate.compare.case_verdict import Verdict, undecided
@@ -49,6 +50,8 @@ COLUMNS = (
 """``before_s`` and ``after_s`` are what was compared: both sides of the lockstep, or stored and fresh processes.
 ``low`` and ``high`` are the interval that the verdict's reason tells; the last is missed with a chance of 5% at
 most."""
+SINCE = Column("since_anchor", "since the anchor", decimals(3))
+"""Of a refresh: the ratio that has added up since the case's anchor."""
 
 
 def _row(
@@ -179,12 +182,15 @@ def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
         f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
         f"Against the baseline before: {_counted(outcome.verdicts) if before is not None else 'there was none'}.",
     ]
+    if (farthest := anchor.farthest(entries)) is not None:
+        paragraphs.append(f"{farthest}.")
     verdicts = _worst_first(outcome.verdicts, entries)
     rows = []
     old = {} if before is None else before.entries
     for key, verdict in verdicts.items():
         entry = entries[key]
-        rows.append(_row(key, verdict, old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK)))
+        row = _row(key, verdict, old.get(key), fmean(entry.by_process_s), entry.record.value(PEAK))
+        rows.append(row | {"since_anchor": None if entry.anchor is None else entry.anchor.ratio})
     told = {} if before is None else verdicts
     data = {"verdicts": {key: verdict.to_json() for key, verdict in verdicts.items()}}
     lead = (
@@ -197,7 +203,7 @@ def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
             "refresh",
             "New baseline",
             paragraphs,
-            Table(COLUMNS, rows),
+            Table((*COLUMNS, SINCE), rows),
             list(problems) or _told(told, changed=False),
             data,
             lead=[lead] if before is None else [*undecided(outcome.verdicts.values()), lead],

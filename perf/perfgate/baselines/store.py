@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perfgate.baselines import function_groups
+from perfgate.baselines import anchor, function_groups
+from perfgate.baselines.anchor import Anchor
 from perfgate.baselines.file_format import TABLES, pack, unpack, written
 from perfgate.records.atomic_write import write_atomic
 from perfgate.records.case import slug
@@ -39,6 +40,8 @@ STORED = "perfgate_baseline"
 """Key of ``extra_info`` beside the record: what only a baseline has."""
 FUNCTIONS = "functions"
 """Key of perfgate's part of the head, and of each case's, where it is known which functions the cases ran."""
+ANCHORS, ANCHOR = "anchors", "anchor"
+"""Keys of perfgate's part of the head and of each case's: since when changes add up, and what has added up."""
 TIERS = ("quick", "default", "extra")
 """How a case is selected: part of ``--perfgate-quick``, of a plain run, or of ``--perfgate-all-cases`` only."""
 NAME = re.compile(r"(\d{4,})_.*\.json")
@@ -86,7 +89,8 @@ class Entry:
 
     ``tier`` is one of :data:`TIERS`; ``stored_key`` is its key when it was stored; ``benchmark`` is pytest-benchmark's
     own entry, kept for partial refreshes; ``functions`` are those of the project that it depends on (see
-    :mod:`perfgate.measure.code_trace`), None where they are not known.
+    :mod:`perfgate.measure.code_trace`), None where they are not known; ``anchor`` is what has added up over refreshes,
+    None where nothing could yet.
     """
 
     record: Record
@@ -97,6 +101,7 @@ class Entry:
     stored_key: str = ""
     benchmark: Mapping[str, Any] = field(default_factory=dict, repr=False)
     functions: frozenset[str] | None = None
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def load(path: Path) -> Baseline:
         entries: dict[str, Entry] = {}
         for benchmark in items("benchmarks", data["benchmarks"]):
             benchmark = unpack(benchmark, own[TABLES]) if schema == SCHEMA else benchmark
-            entry = _entry(benchmark, refreshes, items(FUNCTIONS, own.get(FUNCTIONS, [])))
+            entry = _entry(benchmark, refreshes, own)
             if entry.record.key in entries:
                 raise RecordError(f"two benchmarks with the key {entry.record.key!r}")
             entries[entry.record.key] = entry
@@ -164,7 +169,7 @@ def load(path: Path) -> Baseline:
         ) from None
 
 
-def _entry(data: Any, refreshes: list[Refresh], groups: list[Any]) -> Entry:
+def _entry(data: Any, refreshes: list[Refresh], head: Mapping[str, Any]) -> Entry:
     benchmark = mapping("benchmark", data)
     extra = mapping("extra_info", benchmark["extra_info"])
     record = Record.from_json(extra[OWN])
@@ -189,8 +194,10 @@ def _entry(data: Any, refreshes: list[Refresh], groups: list[Any]) -> Entry:
                 finite(f"stats.{name}", value)
         tier = one_of("tier", stored["tier"], TIERS)
         node = text("fullname", benchmark["fullname"])
+        groups, anchors = items(FUNCTIONS, head.get(FUNCTIONS, [])), items(ANCHORS, head.get(ANCHORS, []))
         functions = function_groups.unpack(groups, stored[FUNCTIONS]) if FUNCTIONS in stored else None
-        return Entry(record, node, by_process, refreshes[number], tier, record.key, dict(benchmark), functions)
+        since = anchor.unpack(anchors, stored[ANCHOR]) if ANCHOR in stored else None
+        return Entry(record, node, by_process, refreshes[number], tier, record.key, dict(benchmark), functions, since)
     except RecordError as wrong:
         raise RecordError(f"{record.key}: {wrong}") from None
 
@@ -282,6 +289,7 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
     refreshes: list[Refresh] = []
     benchmarks = []
     groups, numbers = function_groups.pack({key: entry.functions for key, entry in entries.items()})
+    anchors, added_up = anchor.pack({key: entry.anchor for key, entry in entries.items()})
     for key in sorted(entries):
         entry = entries[key]
         if entry.refresh not in refreshes:
@@ -291,6 +299,7 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
             "refresh": refreshes.index(entry.refresh),
             "tier": entry.tier,
             **({FUNCTIONS: numbers[key]} if key in numbers else {}),
+            **({ANCHOR: added_up[key]} if key in added_up else {}),
         }
         extra = {OWN: entry.record.to_json(), STORED: stored}
         benchmarks.append({**entry.benchmark, "fullname": entry.node, "extra_info": extra})
@@ -301,5 +310,6 @@ def to_json(head: Mapping[str, Any], machine_key: str, entries: Mapping[str, Ent
         "refreshes": [one.to_json() for one in refreshes],
         TABLES: tables,
         **({FUNCTIONS: groups} if groups else {}),
+        **({ANCHORS: anchors} if anchors else {}),
     }
     return {**head, OWN: own, "benchmarks": packed}

@@ -164,6 +164,13 @@ BASELINES: Mapping[str, Mapping[str, Any]] = {
         **_SWITCH,
         "help": f"with {PREFIX}refresh-baseline: store even what is worse than the baseline before",
     },
+    "anchor": {
+        "action": "append",
+        "default": [],
+        "metavar": "PATTERN",
+        "help": f"with {PREFIX}refresh-baseline: accept what the cases whose keys match have become since their "
+        "anchor, a bit at each refresh; changes add up from this refresh on",
+    },
     "accept-busy": {
         **_SWITCH,
         "help": f"with {PREFIX}refresh-baseline: do not insist on an idle machine; the baseline keeps how busy it was",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import pytest
 from pytest_benchmark.stats import Stats
 
-from perfgate.baselines import new_baseline, report
+from perfgate.baselines import anchor, new_baseline, report
 from perfgate.baselines import store as baseline
 from perfgate.baselines.new_baseline import Test
 from perfgate.baselines.store import Baseline, BaselineError, BaselineStore, Entry
@@ -147,6 +148,9 @@ class Refresher:
         judge = judge_of(self._context, refresh.fingerprint)
         verdicts, interrupted = new_baseline.verdicts(before, entries, judge, forbidden=bool(problems))
         self._interrupted |= interrupted
+        old = {} if before is None else before.entries
+        entries = anchor.carried(old, entries, verdicts, self._anchors_anew)
+        problems += anchor.beyond(entries, settings.tolerances_of)
         if not entries:
             problems.append("nothing was measured")
         if not self._config.getoption(destination("accept-regressions")):
@@ -159,6 +163,9 @@ class Refresher:
         if not problems:
             stored = store.save(baseline.to_json(results[0].head, store.machine_key, kept | entries), refresh)
         return report.Refreshed(stored, before, entries, verdicts, refresh, problems)
+
+    def _anchors_anew(self, key: str) -> bool:
+        return any(fnmatchcase(key, pattern) for pattern in self._config.getoption(destination("anchor")))
 
     def _problems(self, results: Sequence[Result]) -> list[str]:
         return new_baseline.problems(results, self._context.settings.tolerances_of, accept_busy=self._accept_busy)

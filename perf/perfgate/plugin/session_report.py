@@ -63,7 +63,9 @@ class SessionReport:
         alone = fresh_process.only() is None
         past: list[Section] = []
         if alone:
-            past = history.sections(context.baselines(self.head["machine_key"]).files(), records, settings.aliases)
+            past = history.sections(
+                context.baselines(self.head["machine_key"]).files(), records, settings.aliases, settings.tolerances_of
+            )
         self._sections = [
             *of_mode,
             run_summary.outcome(self.head, records),

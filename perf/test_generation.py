@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import fmean
 
 from perfgate import Measure, Work, cases
 
@@ -60,7 +61,8 @@ def measure_row(case: GenerationCase, subject: Subject, measure: Measure) -> tup
         check_tokens(subject, case, known, outputs[: len(known)], measure)
         if case.attention == "eager" and case.batch_size == 1:
             subject.remember_eager(case.scheme, outputs)
-        measure.bounded("exact_match_tokens", quality.exact_match_tokens(outputs, reference), "tokens", "higher")
+        equal = quality.exact_match_tokens(outputs, reference)
+        measure.bounded("exact_match_tokens", fmean(equal), "tokens", "higher", equal)
     return loaded, backend
 
 

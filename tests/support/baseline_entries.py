@@ -35,5 +35,10 @@ def entry(key: str, seconds: float = 0.5, refresh: Refresh = REFRESH) -> Entry:
 
 
 def without_samples(record: Record) -> Record:
-    """As a file of the present schema keeps it."""
-    return replace(record, metrics={name: replace(one, samples=()) for name, one in record.metrics.items()})
+    """As a file of the present schema keeps it: of samples only those of a quality, to six digits."""
+
+    def kept(metric: Metric) -> Metric:
+        samples = metric.samples if metric.kind == "bounded" else ()
+        return replace(metric, samples=tuple(float(f"{one:.6g}") for one in samples))
+
+    return replace(record, metrics={name: kept(one) for name, one in record.metrics.items()})

@@ -36,6 +36,8 @@ STATS = (
 """What pytest-benchmark's tables, charts and CSV files show of a benchmark; its other statistics follow from these."""
 DIGITS = 12
 """Significant digits of these statistics, which no verdict uses: the rest is noise of the clock's subtraction."""
+INPUT_DIGITS = 6
+"""Significant digits of a quality's values for the single inputs: what a verdict makes of them are ranks."""
 UNSERIALIZABLE = "UNSERIALIZABLE"
 """How pytest-benchmark's JSON begins the text of a parameter that is no JSON."""
 
@@ -100,11 +102,14 @@ def _pack_fields(case: Mapping[str, Any], table: dict[str, list[str]]) -> Any:
 
 
 def _pack_metric(name: str, metric: Mapping[str, Any], table: dict[str, list[str]]) -> Any:
-    """The value alone where the metric is of the kind, unit and direction that the first of this name has."""
-    without = {key: value for key, value in metric.items() if key != "samples"}
+    """The value alone where the metric is of the kind, unit and direction that the first of this name has; the value
+    and what the single inputs gave where a comparison needs them, as of a quality."""
+    samples = [_rounded(one, INPUT_DIGITS) for one in metric.get("samples", ())] if metric["kind"] == "bounded" else []
     about = [metric["kind"], metric["unit"], metric["better"]]
-    alone = "interval" not in metric and table.setdefault(name, about) == about
-    return metric["value"] if alone else without
+    if "interval" not in metric and table.setdefault(name, about) == about:
+        return [metric["value"], *samples] if samples else metric["value"]
+    without = {key: value for key, value in metric.items() if key != "samples"}
+    return without | ({"samples": samples} if samples else {})
 
 
 def _pack_provenance(provenance: Mapping[str, Any], versions: _Rows) -> dict[str, Any]:
@@ -128,8 +133,8 @@ def _unserializable(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(UNSERIALIZABLE)
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _rounded(value: Any, digits: int = DIGITS) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def unpack(benchmark: Any, tables: Any) -> dict[str, Any]:
@@ -186,7 +191,11 @@ def _unpack_metric(name: str, value: Any, shared: Mapping[str, Any]) -> Any:
         return value
     about = items(f"{TABLES}.metrics", mapping(f"{TABLES}.metrics", shared["metrics"])[name])
     names = ("kind", "unit", "better")
-    return {**dict(zip(names, _as_many(name, about, names), strict=True)), "value": value}
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise RecordError(f"{name}: got no value")
+    found = {**dict(zip(names, _as_many(name, about, names), strict=True)), "value": values[0]}
+    return found | ({"samples": values[1:]} if len(values) > 1 else {})
 
 
 def _unpack_provenance(number: Any, shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from perfgate.compare.metric_verdict import (
     Finding,
     Status,
     changed_operators,
-    judge_bounded,
     judge_exact,
     judge_ratio,
     judge_work,
     largest_slowdown,
 )
+from perfgate.compare.quality_verdict import judge_bounded
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError, finite, items, mapping, one_of, text
@@ -159,7 +159,8 @@ def judge(
     findings = _time(before, after, time, tolerances.time)
     findings += _kernels(before, after, same_versions)
     findings += judge_work(before, after, same_versions)
-    findings += _amounts(before, after, tolerances)
+    must_repeat = same_versions and isinstance(time, NotJudged)
+    findings += _amounts(before, after, tolerances, must_repeat=must_repeat)
     if not findings:
         return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
     estimate = time.estimate if isinstance(time, Estimated) else None
@@ -268,7 +269,7 @@ def _kernels(before: Record, after: Record, same_versions: bool) -> list[Finding
     return [Finding(KERNEL, "SAME", f"{changed}; the library versions differ")]
 
 
-def _amounts(before: Record, after: Record, tolerances: Tolerances) -> list[Finding]:
+def _amounts(before: Record, after: Record, tolerances: Tolerances, *, must_repeat: bool) -> list[Finding]:
     """The exact and bounded metrics apart from work: one finding for each that either side has."""
     findings = []
     meters = [record.provenance.get("memory_meter") for record in (before, after)]
@@ -283,7 +284,7 @@ def _amounts(before: Record, after: Record, tolerances: Tolerances) -> list[Find
         elif name in (CALLS, FLOPS):
             continue
         elif a.kind == b.kind == "bounded":
-            findings.append(judge_bounded(name, a, b))
+            findings.append(judge_bounded(name, a, b, tolerances, must_repeat=must_repeat))
         elif name in WEIGHED and meters[0] != meters[1]:
             findings.append(Finding(name, "INCOMPARABLE", f"weighed by {meters[0]} before, by {meters[1]} now"))
         else:

@@ -113,7 +113,7 @@ def judge_ratio(estimate: RatioEstimate | None, tolerance: float, *, pairs_neede
     for below, above in ((low, high), (estimate.at_least, estimate.at_most)):
         if not 0 < below <= estimate.value <= above < math.inf:
             raise ValueError(f"estimate: got {estimate}, expected 0 < low <= value <= high, all finite")
-    allowed, slowest, fastest = _percent(tolerance), 1 + tolerance, 1 / (1 + tolerance)
+    allowed, slowest, fastest = percent(tolerance), 1 + tolerance, 1 / (1 + tolerance)
     status: Status
     if low > slowest:
         status, meaning = "REGRESSED", f"slower by more than the tolerance of {allowed}"
@@ -146,7 +146,7 @@ def _pairs_in_words(pairs: int | None) -> str:
 def _at_most_in_words(estimate: RatioEstimate) -> str:
     """The bound that a SAME has."""
     slower = largest_slowdown(estimate)
-    return f"at most {_percent(slower)} slower" if slower >= 0 else f"at least {_percent(-slower)} faster"
+    return f"at most {percent(slower)} slower" if slower >= 0 else f"at least {percent(-slower)} faster"
 
 
 def _more_pairs_in_words(estimate: RatioEstimate, slowest: float, fastest: float) -> str:
@@ -165,19 +165,11 @@ def judge_exact(name: str, before: Metric, after: Metric, tolerances: Tolerances
 
     The tolerance is ``exact_relative`` of the smaller value, and at least ``exact_bytes`` where the unit is bytes.
     """
-    if (unlike := _unlike(name, before, after)) is not None:
-        return unlike
+    if (other := unlike(name, before, after)) is not None:
+        return other
     smaller = min(abs(before.value), abs(after.value))
     allowed = max(tolerances.exact_relative * smaller, tolerances.exact_bytes if before.unit == "bytes" else 0)
     return _by_amount(name, before, after, allowed)
-
-
-def judge_bounded(name: str, before: Metric, after: Metric) -> Finding:
-    """Tell a bounded metric: the benchmark already held it to its absolute bounds, so it is not held to the other's."""
-    if (unlike := _unlike(name, before, after)) is not None:
-        return unlike
-    reason = f"{_amount(before.value, before.unit)} became {_amount(after.value, after.unit)}, held to absolute bounds"
-    return Finding(name, "SAME", reason, before.value, after.value, unit=before.unit)
 
 
 def judge_work(before: Record, after: Record, same_versions: bool) -> tuple[Finding, ...]:
@@ -189,7 +181,7 @@ def judge_work(before: Record, after: Record, same_versions: bool) -> tuple[Find
         a, b = before.metrics.get(name), after.metrics.get(name)
         if a is None or b is None:
             continue
-        finding = _unlike(name, a, b) or _by_amount(name, a, b, 0)
+        finding = unlike(name, a, b) or _by_amount(name, a, b, 0)
         if finding.status in ("REGRESSED", "IMPROVED") and not same_versions:
             finding = replace(finding, status="SAME", reason=f"{finding.reason}; the library versions differ")
         if operators and name == CALLS:
@@ -208,7 +200,7 @@ def changed_operators(before: Mapping[str, int], after: Mapping[str, int]) -> st
     return told + (f" and {rest} more operators" if rest > 0 else "")
 
 
-def _unlike(name: str, before: Metric, after: Metric) -> Finding | None:
+def unlike(name: str, before: Metric, after: Metric) -> Finding | None:
     """INCOMPARABLE where a metric's unit or kind changed."""
     a, b = ((metric.kind, metric.unit, metric.better) for metric in (before, after))
     return None if a == b else Finding(name, "INCOMPARABLE", f"was {', '.join(a)}; is {', '.join(b)}")
@@ -220,18 +212,18 @@ def _by_amount(name: str, before: Metric, after: Metric, allowed: float) -> Find
     worse = {"lower": grown, "higher": -grown, "none": 0}[before.better]
     status: Status = "REGRESSED" if worse > allowed else "IMPROVED" if -worse > allowed else "SAME"
     if grown == 0:
-        reason = f"{_amount(after.value, after.unit)} on both sides"
+        reason = f"{amount(after.value, after.unit)} on both sides"
     else:
-        reason = f"{_amount(before.value, before.unit)} became {_amount(after.value, after.unit)} "
-        reason += f"({'+' if grown > 0 else '-'}{_amount(abs(grown), after.unit)})"
+        reason = f"{amount(before.value, before.unit)} became {amount(after.value, after.unit)} "
+        reason += f"({'+' if grown > 0 else '-'}{amount(abs(grown), after.unit)})"
         if allowed:
-            reason += f", {'within' if status == 'SAME' else 'beyond'} the tolerance of {_amount(allowed, after.unit)}"
+            reason += f", {'within' if status == 'SAME' else 'beyond'} the tolerance of {amount(allowed, after.unit)}"
     ratio = after.value / before.value if before.value else math.inf
     finite = ratio if math.isfinite(ratio) else None
     return Finding(name, status, reason, before.value, after.value, finite, tolerance=allowed, unit=after.unit)
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g}%"
 
 
@@ -242,7 +234,7 @@ def _change(ratio: float) -> str:
     return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f}%"  # adding 0.0 turns -0.0 into 0.0
 
 
-def _amount(value: float | int, unit: str) -> str:
+def amount(value: float | int, unit: str) -> str:
     """An amount for people: bytes in KiB or MiB, whole numbers in groups of three digits."""
     if unit == "bytes" and abs(value) >= 1024:
         return f"{value / 2**20:,.1f} MiB" if abs(value) >= 2**20 else f"{value / 2**10:,.1f} KiB"

@@ -13,6 +13,10 @@ EXACT_RELATIVE = 0.005
 """Exact amounts may grow by this fraction: room for a changed alignment or another library's few more objects."""
 EXACT_BYTES = 128 * 1024
 """Bytes may grow by this much in any case: a generation's first call needs half as much once, for its caches."""
+QUALITY = 0.01
+"""What is wrong (an error, a divergence, a disagreement) may grow by this fraction."""
+QUALITY_ABSOLUTE = 1e-4
+"""What is wrong may grow by this much in any case, in the metric's unit: the noise of rounding."""
 ALPHA = 0.01
 """The chance that an unchanged suite is called changed: one run in a hundred."""
 SAME_RISK = 0.05
@@ -24,8 +28,9 @@ alarm, for which ``ALPHA`` holds for the suite. At a suite's 1%, 105 unchanged c
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What may differ. ``time`` and ``exact_relative`` are fractions, ``exact_bytes`` is in bytes, and ``alpha`` is the
-    chance, for the whole suite, of calling something changed that is not.
+    """What may differ. ``time``, ``exact_relative`` and ``quality`` are fractions, ``exact_bytes`` is in bytes,
+    ``quality_absolute`` in the unit of the metric, and ``alpha`` is the chance, for the whole suite, of calling
+    something changed that is not.
 
     Raises:
         ValueError: a number that makes no sense.
@@ -35,12 +40,16 @@ class Tolerances:
     exact_relative: float = EXACT_RELATIVE
     exact_bytes: int = EXACT_BYTES
     alpha: float = ALPHA
+    quality: float = QUALITY
+    quality_absolute: float = QUALITY_ABSOLUTE
 
     def __post_init__(self) -> None:
         for name, fine, allowed in (
             ("time", 0 < self.time < math.inf, "a fraction above 0"),
             ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
             ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
+            ("quality", 0 <= self.quality < math.inf, "a fraction, 0 or more"),
+            ("quality_absolute", 0 <= self.quality_absolute < math.inf, "an amount, 0 or more"),
             ("alpha", 0 < self.alpha < 1, "a chance between 0 and 1"),
         ):
             if not fine:

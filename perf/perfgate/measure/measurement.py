@@ -214,9 +214,10 @@ class Measure:
         """Add a metric that the benchmark computed itself (bounded metrics, mostly) to the case's record."""
         self.record.metrics[name] = metric
 
-    def bounded(self, name: str, value: float, unit: str, better: str) -> None:
-        """Add a bounded metric: a quality or an error, judged by absolute bounds."""
-        self.add(name, Metric(kind="bounded", unit=unit, better=better, value=value))  # type: ignore[arg-type]  # validated there
+    def bounded(self, name: str, value: float, unit: str, better: str, samples: Sequence[float] = ()) -> None:
+        """Add a bounded metric: a quality or an error, which the benchmark holds to absolute bounds. ``samples`` are
+        the values of the single inputs, in order: a comparison tells by them what chance alone may change."""
+        self.add(name, Metric("bounded", unit, better, value, tuple(samples)))  # type: ignore[arg-type]  # validated there
 
     def _weigh(self, call: Callable[[], Any]) -> tuple[Any, int | None]:
         meter = self.instruments.proved_meter()

@@ -17,7 +17,6 @@ from perfgate.compare.case_verdict import (
     Tolerances,
     Verdict,
     judge,
-    judge_bounded,
     undecided,
 )
 from perfgate.compare.intervals import RatioEstimate
@@ -124,13 +123,20 @@ class TestCase:
         assert decided.reason == f"peak_memory_bytes: {found(decided, 'peak_memory_bytes').reason}"
         assert found(decided, "latency_s").status == "IMPROVED"
 
-    def test_bounded_metrics_are_told_and_fail_nothing(self) -> None:
-        worse = record(metrics={"relative_error": Metric("bounded", "1", "none", 0.5)})
-        decided = verdict(record(), worse)
-        assert decided.status == "SAME"
-        assert found(decided, "relative_error").reason == "1e-07 became 0.5, held to absolute bounds"
-        metric = worse.metrics["relative_error"]
-        assert judge_bounded("relative_error", metric, Metric("bounded", "nats", "none", 1)).status == "INCOMPARABLE"
+    @pytest.mark.parametrize(
+        ("time", "same_versions", "status"),
+        [(None, True, "SAME"), (NotJudged("x"), True, "REGRESSED"), (NotJudged("x"), False, "SAME")],
+    )
+    def test_quality_must_repeat_where_nothing_has_changed(
+        self, time: NotJudged | None, same_versions: bool, status: str
+    ) -> None:
+        then, now = (record(metrics={"error": Metric("bounded", "1", "lower", value)}) for value in (0.09, 0.0905))
+        assert verdict(then, now, time=time, same_versions=same_versions).status == status
+        assert verdict(then, then, time=time, same_versions=same_versions).status == "SAME"
+
+    def test_worse_quality_is_regressed(self) -> None:
+        then, now = (record(metrics={"error": Metric("bounded", "1", "lower", value)}) for value in (0.09, 0.5))
+        assert found(verdict(then, now), "error").status == "REGRESSED"
 
     def test_changed_work_of_other_versions_is_told_beside_the_time(self) -> None:
         decided = verdict(record(), MORE_WORK, same_versions=False)

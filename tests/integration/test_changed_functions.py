@@ -48,6 +48,10 @@ def make(name):
     return 0.001
 
 
+def load():
+    time.sleep(0.6)
+
+
 def kept():
     return spin(made("x"))
 """
@@ -66,13 +70,15 @@ class SpinCase(Case):
 
 
 def table(config):
-    for how in ("alone", "constant", "first", "second"):
+    for how in ("alone", "constant", "first", "second", "loads"):
         yield Row(SpinCase(how=how))
 
 
 @cases(table)
 def test_spin(case, measure):
-    if case.how == "alone":
+    if case.how == "loads":
+        tools.load()
+    if case.how in ("alone", "loads"):
         call = tools.alone
     elif case.how == "constant":
         call = tools.by_constant
@@ -120,7 +126,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Git(project).commit()
     done = project.refresh()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "which functions they run is known of 4 of 4 cases" in done.stdout
+    assert "which functions they run is known of 5 of 5 cases" in done.stdout
     return project.folder
 
 
@@ -155,10 +161,11 @@ def test_a_baseline_names_the_functions_of_each_case(stored: Path) -> None:
         for one in data["benchmarks"]
     }
     assert ran == {
-        "alone": {"alone", "spin"},
-        "constant": {"by_constant", "spin"},
-        "first": {"kept", "made", "make", "spin"},
-        "second": {"kept", "made", "make", "spin"},
+        "alone": {"alone", "load", "spin"},  # it passes by where another case loads
+        "loads": {"alone", "load", "spin"},
+        "constant": {"by_constant", "load", "spin"},
+        "first": {"kept", "load", "made", "make", "spin"},
+        "second": {"kept", "load", "made", "make", "spin"},
     }
 
 
@@ -166,10 +173,10 @@ def test_one_function_concerns_the_case_that_runs_it(checkout: Git) -> None:
     checkout.edit("return spin(0.001)", "return spin(0.002)")
     found = checkout.compare()
     assert checkout.done.returncode == 1, checkout.done.stdout
-    assert judged(found) == {"alone": "REGRESSED"}
-    assert "Changed functions: tools.py:alone; 3 of 4 cases run none of them." in checkout.done.stdout
+    assert judged(found) == {"alone": "REGRESSED", "loads": "REGRESSED"}
+    assert "Changed functions: tools.py:alone; 3 of 5 cases run none of them." in checkout.done.stdout
     assert found["verdicts"]["spin/constant"]["status"] == "SAME"
-    assert "1 cases are judged in lockstep" in checkout.done.stdout
+    assert "2 cases are judged in lockstep" in checkout.done.stdout
 
 
 def test_a_constant_concerns_who_names_it(checkout: Git) -> None:
@@ -191,13 +198,21 @@ def test_a_comment_concerns_nobody_but_those_judged_anyway(checkout: Git) -> Non
     assert "Judged all the same, in case something was overlooked: spin/" in checkout.done.stdout
 
 
+def test_a_load_that_takes_twice_as_long_is_found(checkout: Git) -> None:
+    """Of the five cases one loads for so long that it is compared; the others only pass the function by."""
+    checkout.edit("time.sleep(0.6)", "time.sleep(1.5)")
+    found = checkout.compare()
+    assert judged(found) == dict.fromkeys(("alone", "constant", "first", "second"), "SAME") | {"loads": "REGRESSED"}
+    assert found["verdicts"]["spin/loads"]["reason"].startswith("load_s: time ")
+
+
 def test_what_runs_on_import_concerns_all(checkout: Git) -> None:
     checkout.edit("_kept = {}", "_kept = {}\nprint()")
     found = checkout.compare("--perfgate-judge-budget", "1")
-    assert len(judged(found)) == 4
+    assert len(judged(found)) == 5
     assert "The code's changes concern every case: tools.py: a statement that does more" in checkout.done.stdout
 
 
 def test_judge_judges_all(checkout: Git) -> None:
     checkout.edit("return spin(0.001)", "return spin(0.002)")
-    assert len(judged(checkout.compare("--perfgate-judge", "--perfgate-judge-budget", "1"))) == 4
+    assert len(judged(checkout.compare("--perfgate-judge", "--perfgate-judge-budget", "1"))) == 5

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perfgate.compare.intervals import RatioEstimate
@@ -109,11 +109,13 @@ def _upper_end(findings: Sequence[Finding]) -> float | None:
 class Estimated:
     """The times were compared: ``estimate`` is the ratio of latencies, after / before, with its intervals; None before
     there are pairs enough for one. ``pairs_needed``: about how many would decide it, where known. ``times_s``: both
-    sides' seconds a call."""
+    sides' seconds a call. ``beside`` are the ratios of its other times, by metric: they decide what they can with the
+    pairs that the latency takes."""
 
     estimate: RatioEstimate | None
     pairs_needed: int | None = None
     times_s: tuple[float, float] | None = None
+    beside: Mapping[str, RatioEstimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,15 @@ def judge(
         return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
     estimate = time.estimate if isinstance(time, Estimated) else None
     at_most = None if estimate is None else largest_slowdown(estimate)
+    findings += [finding for finding in _beside(time, tolerances) if finding.status != "INCONCLUSIVE"]
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
     return Verdict(worst, _told(findings, worst), tuple(findings), at_most)
+
+
+def _beside(time: Time, tolerances: Tolerances) -> list[Finding]:
+    """The findings about the times beside the latency."""
+    found = time.beside if isinstance(time, Estimated) else {}
+    return [judge_ratio(one, tolerances.of_time(metric), metric=metric) for metric, one in found.items()]
 
 
 def undecided(verdicts: Collection[Verdict]) -> list[str]:

@@ -26,6 +26,9 @@ FAILING: tuple[Status, ...] = ("REGRESSED", "FELL_BACK", "MISSING")
 """What fails a test, whatever a project wants of INCONCLUSIVE: see :func:`fails`."""
 
 LATENCY, CALLS, FLOPS = "latency_s", "operator_calls", "flops"
+LOAD, FIRST_CALL = "load_s", "first_call_s"
+"""Cold times, one in each process: until a case is ready (imports, loading, quantizing), and its first call (compiling,
+warming up)."""
 NAMED_OPERATORS = 5
 """Operators whose counts changed that a reason names, the largest changes first; the rest is counted."""
 FEW, HOPELESS = 1.5, 100
@@ -96,8 +99,10 @@ def largest_slowdown(estimate: RatioEstimate) -> float:
     return estimate.at_most - 1
 
 
-def judge_ratio(estimate: RatioEstimate | None, tolerance: float, *, pairs_needed: int | None = None) -> Finding:
-    """Judge the latency's ratio, after / before, by its intervals; None, before there are any, is undecided.
+def judge_ratio(
+    estimate: RatioEstimate | None, tolerance: float, *, pairs_needed: int | None = None, metric: str = LATENCY
+) -> Finding:
+    """Judge the ratio of a time, after / before, by its intervals; None, before there are any, is undecided.
 
     Slower means that all of the interval of all cases together lies above 1 + ``tolerance``, faster below
     1 / (1 + ``tolerance``); the same, that the case's own lies between the two. ``pairs_needed``, from
@@ -108,7 +113,7 @@ def judge_ratio(estimate: RatioEstimate | None, tolerance: float, *, pairs_neede
     """
     if estimate is None:
         reason = "no interval yet: too few process pairs" + _pairs_in_words(pairs_needed)
-        return Finding(LATENCY, "INCONCLUSIVE", reason, tolerance=tolerance)
+        return Finding(metric, "INCONCLUSIVE", reason, tolerance=tolerance)
     low, high = estimate.low, estimate.high
     for below, above in ((low, high), (estimate.at_least, estimate.at_most)):
         if not 0 < below <= estimate.value <= above < math.inf:
@@ -126,7 +131,7 @@ def judge_ratio(estimate: RatioEstimate | None, tolerance: float, *, pairs_neede
         needed = _pairs_in_words(pairs_needed) or _more_pairs_in_words(estimate, slowest, fastest)
         status, meaning = "INCONCLUSIVE", f"undecided at a tolerance of {allowed}{needed}"
     return Finding(
-        LATENCY,
+        metric,
         status,
         f"time {_change(estimate.value)} ({_change(low)} to {_change(high)}): {meaning}",
         ratio=estimate.value,

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 TIME = 0.05
 """A case may become this fraction slower: what pairs of processes tell within minutes even on a small shared machine,
 and less than the regressions that people met in these libraries' releases (7% and more)."""
+COLD_TIMES = frozenset({"load_s", "first_call_s"})
+"""Taken once in each process: see :data:`perfgate.compare.metric_verdict.LOAD`."""
+COLD = 0.25
+"""A cold time may become longer by this fraction: it is taken once in a process, while the other side loads too."""
 EXACT_RELATIVE = 0.005
 """Exact amounts may grow by this fraction: room for a changed alignment or another library's few more objects."""
 EXACT_BYTES = 128 * 1024
@@ -28,8 +32,8 @@ alarm, for which ``ALPHA`` holds for the suite. At a suite's 1%, 105 unchanged c
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What may differ. ``time``, ``exact_relative`` and ``quality`` are fractions, ``exact_bytes`` is in bytes,
-    ``quality_absolute`` in the unit of the metric, and ``alpha`` is the chance, for the whole suite, of calling
+    """What may differ. ``time``, ``cold``, ``exact_relative`` and ``quality`` are fractions, ``exact_bytes`` is in
+    bytes, ``quality_absolute`` in the unit of the metric, and ``alpha`` is the chance, for the whole suite, of calling
     something changed that is not.
 
     Raises:
@@ -42,10 +46,12 @@ class Tolerances:
     alpha: float = ALPHA
     quality: float = QUALITY
     quality_absolute: float = QUALITY_ABSOLUTE
+    cold: float = COLD
 
     def __post_init__(self) -> None:
         for name, fine, allowed in (
             ("time", 0 < self.time < math.inf, "a fraction above 0"),
+            ("cold", 0 < self.cold < math.inf, "a fraction above 0"),
             ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
             ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
             ("quality", 0 <= self.quality < math.inf, "a fraction, 0 or more"),
@@ -54,6 +60,10 @@ class Tolerances:
         ):
             if not fine:
                 raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")
+
+    def of_time(self, metric: str) -> float:
+        """Of one of the times."""
+        return self.cold if metric in COLD_TIMES else self.time
 
 
 TolerancesOf = Callable[[str], Tolerances]

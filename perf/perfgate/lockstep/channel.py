@@ -26,6 +26,8 @@ class Channel:
         self.used = used
         self.checked = True
         """Whether the loaded case's results are asserted; once for a side is enough."""
+        self.loading_since = 0.0
+        """When the controller asked for the loaded case, by the run's clock."""
         self.turn = 0
         """Which of the loaded case's inputs is timed, counted round and round."""
 

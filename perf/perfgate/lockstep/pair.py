@@ -41,13 +41,14 @@ class Taken:
     """What one pair found out about one case.
 
     ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
-    median seconds a call; ``records``: what each side measured in its exact pass, or how its test ended; ``doubts``:
-    why a side's times cannot be trusted; ``spent``: the workers cannot take another case, because one died, or stopped
-    where it cannot be told to leave.
+    median seconds a call; ``cold_s``: each side's cold times, by metric; ``records``: what each side measured in its
+    exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted; ``spent``: the workers cannot
+    take another case, because one died, or stopped where it cannot be told to leave.
     """
 
     log_ratio: float | None = None
     times_s: dict[str, float] = field(default_factory=dict)
+    cold_s: dict[str, dict[str, float]] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     doubts: dict[str, list[str]] = field(default_factory=dict)
     spent: bool = False
@@ -83,7 +84,9 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
     warm_s = {}
     for name, worker in workers.items():  # whether it works on the other side is told too
         with _noting(taken, name, key):
-            warm_s[name] = _ready(worker)
+            warm_s[name], cold_s = _ready(worker)
+            for metric, seconds in cold_s.items():
+                taken.cold_s.setdefault(metric, {})[name] = seconds
     timeout_s = _timeout_s(warm_s)
     if exact:
         for name in [name for name in warm_s if name not in taken.records]:
@@ -124,7 +127,7 @@ def run_once(worker: Worker, key: str) -> None:
         WorkerError: it does not get through; :class:`EndedError` where that is the case's own doing.
     """
     worker.ask("load", case=key, checked=False, turn=0)
-    _leave(worker, _timeout_s({"": _ready(worker)}))
+    _leave(worker, _timeout_s({"": _ready(worker)[0]}))
 
 
 def traced(worker: Worker) -> Traced:
@@ -149,7 +152,7 @@ def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *
             if keys[name] not in collected(worker):
                 continue
             worker.ask("load", case=keys[name], checked=exact, turn=turn)
-            timeout_s = _timeout_s({name: _ready(worker)})
+            timeout_s = _timeout_s({name: _ready(worker)[0]})
             if exact:
                 taken.records[name] = _exact(worker, timeout_s)
             calls, turns = _plan(max(_block(worker, 1, timeout_s), SHORTEST_CALL_S))
@@ -195,8 +198,10 @@ def _ended(taken: Taken, name: str) -> bool:
     return name in taken.records and taken.records[name].status != "measured"
 
 
-def _ready(worker: Worker) -> float:
-    return float(_expect(worker, "ready", LOAD_TIMEOUT_S)["call_s"])
+def _ready(worker: Worker) -> tuple[float, dict[str, float]]:
+    """How long a call takes once it is warm, and the cold times by metric, in seconds."""
+    fields = _expect(worker, "ready", LOAD_TIMEOUT_S)
+    return float(fields["call_s"]), fields["cold_s"]
 
 
 def _exact(worker: Worker, timeout_s: float) -> Record:

@@ -49,7 +49,9 @@ def start(config: pytest.Config) -> None:
     compare_mode.wanted(config)  # and forgotten
     if channel is not None:
         former_names.set_options(config)
-        config.pluginmanager.register(worker_mode.WorkerLoop(channel, context.log.record_of), worker_mode.NAME)
+        config.pluginmanager.register(
+            worker_mode.WorkerLoop(channel, context.log.record_of, context.instruments.clock), worker_mode.NAME
+        )
 
 
 def prepare(item: pytest.Item) -> None:

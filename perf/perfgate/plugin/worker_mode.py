@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from perfgate.compare.metric_verdict import FIRST_CALL, LOAD
 from perfgate.lockstep import tracing
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
+from perfgate.measure.clocks import Clock
 from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
 from perfgate.measure.op_counts import Work
 from perfgate.measure.output_digest import digest
@@ -77,6 +79,7 @@ class WorkerMeasure(Measure):
     ) -> Any:
         """As ``Measure.__call__``; where there are inputs, each pair of processes times another one. A worker that
         traces runs each input once, and times nothing."""
+        load_s = self.instruments.clock.now() - self._channel.loading_since
         self._begin(budget_s, timing)
         self.instruments.watch.start(self._budget_s)
         fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
@@ -85,18 +88,19 @@ class WorkerMeasure(Measure):
         def call() -> Any:
             return fn(*first, *args, **kwargs)
 
-        result, cold_s = self._first(call)
+        result, first_s = self._first(call)
         if check is not None and self.checked:
             check(result)
         before = digest(result)
         if tracing.current() is None:
-            warm_s = self._rounds.warm(call, cold_s)
+            warm_s = self._rounds.warm(call, first_s)
         else:
-            warm_s = cold_s
+            warm_s = first_s
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
         _pin()
-        self._channel.answer("ready", call_s=warm_s, digest=before, used=self._channel.used.report())
+        cold_s = {LOAD: load_s, FIRST_CALL: first_s}
+        self._channel.answer("ready", call_s=warm_s, cold_s=cold_s, digest=before, used=self._channel.used.report())
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
             if name == "block":
@@ -155,9 +159,10 @@ class WorkerMeasure(Measure):
 class WorkerLoop:
     """The pytest plugin that obeys the controller instead of running every item."""
 
-    def __init__(self, channel: Channel, record_of: Callable[[pytest.Item], Record]) -> None:
+    def __init__(self, channel: Channel, record_of: Callable[[pytest.Item], Record], clock: Clock) -> None:
         self._channel = channel
         self._record_of = record_of
+        self._clock = clock
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -171,6 +176,7 @@ class WorkerLoop:
                 self._tell_trace()
                 continue
             self._channel.checked, self._channel.turn = fields["checked"], fields["turn"]
+            self._channel.loading_since = self._clock.now()
             self._run(session, items[fields["case"]])
 
     def _run(self, session: pytest.Session, item: pytest.Item) -> None:

@@ -40,6 +40,7 @@ class Pretender:
     def __init__(self, name: str, clock: FakeClock, call_s: dict[str, float], noise: float, log: list[str]) -> None:
         self.name, self.clock, self.call_s, self.log = name, clock, call_s, log
         self.luck = 1 + noise
+        self.load_s = 0.1
         self.answers: list[tuple[str, dict[str, Any]]] = []
         self.case = ""
 
@@ -58,7 +59,8 @@ class Pretender:
         if name == "load":
             self.case = fields["case"]
             self.clock.advance(LOAD_S / 2)
-            self.answers.append(("ready", {"call_s": self.call_s[self.case], "digest": ""}))
+            cold_s = {"load_s": self.load_s * (1 + random.Random(len(self.log)).gauss(0, 0.02))}
+            self.answers.append(("ready", {"call_s": self.call_s[self.case], "cold_s": cold_s, "digest": ""}))
         elif name == "block":
             seconds = fields["calls"] * self.call_s[self.case] * self.luck
             self.clock.advance(seconds)
@@ -182,6 +184,38 @@ def test_what_a_pair_takes_is_guessed_by_the_last_one() -> None:
     for took_s in (20.0, 2.0):
         case.take(Taken(), took_s)
     assert case.open_case.pair_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("load_s", "status", "told"),
+    [(1.0, "SAME", False), (2.0, "REGRESSED", True), (1.1, "SAME", False), (0.6, "IMPROVED", True)],
+)
+def test_a_load_that_takes_longer_is_found_with_the_pairs_that_the_latency_takes(
+    load_s: float, status: str, told: bool
+) -> None:
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
+    unchanged = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
+    start = comparison._start
+
+    def loading(name: str) -> Any:
+        worker: Any = start(name)
+        worker.load_s = load_s if name == "B" else 1.0
+        return worker
+
+    comparison._start = loading  # type: ignore[method-assign]
+    comparison.run()
+    unchanged.run()
+    assert set(statuses(comparison).values()) == {status}
+    assert comparison.pairs == unchanged.pairs, "it costs no pair more"
+    verdict = comparison.cases["sum/a"].verdict
+    assert verdict is not None
+    assert verdict.reason.startswith("load_s: time ") is told
+
+
+def test_a_short_load_is_not_compared() -> None:
+    comparison = Comparison({"sum/a": 1.0}, spread=0.002)
+    comparison.run()
+    assert comparison.cases["sum/a"].cold_log_ratios == {}
 
 
 def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:

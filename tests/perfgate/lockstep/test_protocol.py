@@ -13,7 +13,7 @@ from perfgate.lockstep.protocol import ANSWERED, ASKED, MessageError, line, read
 
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("collected", {"cases": ["a/b"]}),
-    ("ready", {"call_s": 0.5, "digest": "ab", "used": {"packages": {}, "modules": {}}}),
+    ("ready", {"call_s": 0.5, "cold_s": {"load_s": 2.5}, "digest": "ab", "used": {"packages": {}, "modules": {}}}),
     ("paused", {"s": 0.25}),
     ("times", {"s": [0.25, 1]}),
     ("exact", {"record": {}}),
@@ -52,7 +52,11 @@ def test_requests_too() -> None:
         (b'{"v": 3, "is": "paused", "s": -1}', "-1 is no duration"),
         (b'{"v": 3, "is": "paused", "s": NaN}', "nan is no duration"),
         (b'{"v": 3, "is": "times", "s": [1, "x"]}', "'x' is no duration"),
-        (b'{"v": 3, "is": "ready", "call_s": Infinity, "digest": "", "used": {}}', "inf is no duration"),
+        (b'{"v": 3, "is": "ready", "call_s": Infinity, "cold_s": {}, "digest": "", "used": {}}', "inf is no duration"),
+        (
+            b'{"v": 3, "is": "ready", "call_s": 1, "cold_s": {"load_s": "x"}, "digest": "", "used": {}}',
+            "'x' is no duration",
+        ),
     ],
 )
 def test_what_is_no_message_is_refused(received: bytes, message: str) -> None:

@@ -39,6 +39,7 @@ class Controller:
         return [protocol.read(line, protocol.ANSWERED) for line in self._answers.getvalue().splitlines()]
 
 
+CLOCK = FakeClock(itertools.repeat(0.0))
 BLOCK, GO, EXACT, STOP = ("block", {"calls": 3}), ("go", {}), ("exact", {}), ("stop", {})
 
 
@@ -72,6 +73,7 @@ class TestMeasure:
         assert case.said == ["ready", "times", "times"]
         ready, *blocks = [fields for _, fields in case.controller.answers]
         assert ready["call_s"] == 1.0
+        assert ready["cold_s"] == {"load_s": 0.0, "first_call_s": 1.0}
         assert [fields["s"] for fields in blocks] == [[3.0], [3.0]]
 
     def test_traced_it_runs_each_input_once_and_times_nothing(
@@ -165,7 +167,7 @@ class TestLoop:
             item.parent = "module"
             item.config = SimpleNamespace(hook=SimpleNamespace(pytest_runtest_protocol=protocol_of))
         session: Any = SimpleNamespace(items=cases, _setupstate=SimpleNamespace(teardown_exact=lambda parent: None))
-        assert WorkerLoop(controller.channel, record_of).pytest_runtestloop(session) is True
+        assert WorkerLoop(controller.channel, record_of, CLOCK).pytest_runtestloop(session) is True
         return controller, ran
 
     def test_it_tells_its_benchmarks_and_obeys(self) -> None:
@@ -187,7 +189,7 @@ class TestLoop:
         trace = CodeTrace(tmp_path, [])
         monkeypatch.setattr(tracing, "_trace", trace)
         controller = Controller(("trace", {}), ("quit", {}))
-        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"))
+        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"), CLOCK)
         called = loop.pytest_runtest_call(Item(name="test_a[a/b]"))  # type: ignore[arg-type]
         next(called)
         with pytest.raises(StopIteration):
@@ -198,7 +200,7 @@ class TestLoop:
 
     def test_what_cannot_be_collected_is_told(self) -> None:
         controller = Controller()
-        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"))
+        loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"), CLOCK)
         for failed in (False, True):
             report: Any = SimpleNamespace(failed=failed, longrepr="a traceback\nE   SyntaxError", nodeid="test_x.py")
             loop.pytest_collectreport(report)
@@ -209,7 +211,7 @@ class TestLoop:
         controller = Controller()
         with pytest.raises(OSError, match="no disk") as caught:
             raise OSError("no disk")
-        WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b")).pytest_internalerror("", caught)
+        WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"), CLOCK).pytest_internalerror("", caught)
         ((name, fields),) = controller.answers
         assert (name, fields["type"], fields["message"]) == ("error", "OSError", "no disk")
         assert __file__ in fields["where"]

@@ -17,7 +17,7 @@ from fixtures.case_tables.generation import (
     long_rows,
     served_rows,
 )
-from fixtures.generation import Generation, batches, generate
+from fixtures.generation import batches, generate
 from fixtures.generation_checks import assess, check_tokens, describe, use
 from fixtures.models import Loaded
 from fixtures.scoring_export import Exporter
@@ -49,7 +49,6 @@ def measure_row(case: GenerationCase, subject: Subject, measure: Measure) -> tup
         inputs=rounds,
         work=Work(tokens=case.new_tokens * len(subject.inputs) / len(rounds)),
         check=lambda output: check_tokens(subject, case, rounds[0], output.tokens, measure),
-        samples=Generation.samples,
         timing="wall",  # every token goes to the host: what a user waits for is what counts
         kernel=backend.kernel,
         weights_bytes=loaded.weights_bytes,
@@ -84,7 +83,6 @@ def test_generation_long(case: LongGenerationCase, subject: Subject, measure: Me
         partial(generate, [subject.long_input], loaded, backend, case.new_tokens, subject.clock),
         work=Work(tokens=case.new_tokens),
         check=lambda output: check_tokens(subject, case, [subject.long_input], output.tokens, measure),
-        samples=Generation.samples,
         timing="wall",  # every token goes to the host: what a user waits for is what counts
         kernel=backend.kernel,
         weights_bytes=loaded.weights_bytes,

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
-from perfgate.compare.tolerances import TolerancesOf
+from perfgate.compare.tolerances import COLD_TIMES, TolerancesOf
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
@@ -26,8 +26,8 @@ from perfgate.lockstep.worker_client import Worker, WorkerError
 from perfgate.measure.clocks import Clock
 from perfgate.records.record import Record
 
-SHORTEST_COLD_S = 0.5
-"""A shorter cold time is not compared: what else a process does weighs as much."""
+SHORTEST_COLD_S, SHORTEST_S = 0.5, 1e-3
+"""Shorter times beside the latency are not compared: what else a process does weighs as much, or the clock does."""
 
 
 class Display(Protocol):
@@ -63,23 +63,23 @@ class Plan:
 @dataclass
 class Comparison:
     """One case on both sides. ``log_ratios``: log(time of B / time of A), one for each pair; ``times_s``: each side's
-    median seconds a call in each pair; ``cold_log_ratios``: the ratios of its cold times, by metric; ``records``: what
-    each side's exact pass measured, or how the case ended there; ``failures``: how a side failed the first time, which
-    decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one side at
-    a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The first one
-    also imports what the next ones find imported."""
+    median seconds a call in each pair; ``beside_log_ratios``: the ratios of its other times, by metric; ``records``:
+    what each side's exact pass measured, or how the case ended there; ``failures``: how a side failed the first time,
+    which decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one
+    side at a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The
+    first one also imports what the next ones find imported."""
 
     key: str
     benchmark: str
     apart: bool = False
     log_ratios: list[float] = field(default_factory=list)
     times_s: dict[str, list[float]] = field(default_factory=lambda: {"A": [], "B": []})
-    cold_log_ratios: dict[str, list[float]] = field(default_factory=dict)
+    beside_log_ratios: dict[str, list[float]] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     failures: dict[str, Record] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     estimate: RatioEstimate | None = None
-    cold: dict[str, RatioEstimate] = field(default_factory=dict)
+    beside: dict[str, RatioEstimate] = field(default_factory=dict)
     verdict: Verdict | None = None
     tries: int = 0
     pair_s: float | None = None
@@ -114,7 +114,7 @@ class Comparison:
         """What is known of the ratio of the sides' times."""
         if self.estimate is None and self.doubts:
             return Undecided(f"no pair could be trusted: {'; '.join(self.doubts)}", self.mean_times_s)
-        return Estimated(self.estimate, self.pairs_needed, self.mean_times_s, self.cold)
+        return Estimated(self.estimate, self.pairs_needed, self.mean_times_s, self.beside)
 
     @property
     def group(self) -> str:
@@ -149,9 +149,11 @@ class Comparison:
             self.log_ratios.append(taken.log_ratio)
             for name, seconds in taken.times_s.items():
                 self.times_s[name].append(seconds)
-            for metric, by_side in taken.cold_s.items():
-                if min(by_side.values()) >= SHORTEST_COLD_S:
-                    self.cold_log_ratios.setdefault(metric, []).append(math.log(by_side["B"] / by_side["A"]))
+            for metric, by_side in taken.beside_s.items():
+                if len(by_side) == 2 and min(by_side.values()) >= (
+                    SHORTEST_COLD_S if metric in COLD_TIMES else SHORTEST_S
+                ):
+                    self.beside_log_ratios.setdefault(metric, []).append(math.log(by_side["B"] / by_side["A"]))
 
 
 class Lockstep:
@@ -315,15 +317,15 @@ class Lockstep:
         tolerances = {key: self.plan.tolerances_of(key) for key in self.cases}
         log_ratios = {key: case.log_ratios for key, case in self.cases.items()}
         groups = {key: case.group for key, case in self.cases.items()}
-        cold = {
-            (key, metric): f"{metric} of {key}" for key, case in self.cases.items() for metric in case.cold_log_ratios
+        beside = {
+            (key, metric): f"{metric} of {key}" for key, case in self.cases.items() for metric in case.beside_log_ratios
         }
-        for (key, metric), name in cold.items():  # of one error rate with the latencies
-            log_ratios[name] = self.cases[key].cold_log_ratios[metric]
+        for (key, metric), name in beside.items():  # of one error rate with the latencies
+            log_ratios[name] = self.cases[key].beside_log_ratios[metric]
             groups[name] = f"{metric} of {groups[key]}"
         estimates = paired_intervals(log_ratios, groups, alpha=self.plan.alpha)
         bounds = {key: allowed.time for key, allowed in tolerances.items()}
-        bounds |= {name: tolerances[key].of_time(metric) for (key, metric), name in cold.items()}
+        bounds |= {name: tolerances[key].of_time(metric) for (key, metric), name in beside.items()}
         needed = pairs_needed(log_ratios, groups, tolerances=bounds, alpha=self.plan.alpha)
         same = self.sides["A"].versions == self.sides["B"].versions
         for key, case in self.cases.items():
@@ -334,8 +336,8 @@ class Lockstep:
                 case.verdict = Verdict("INCONCLUSIVE", f"failed once, and was not tried again: {failed}")
                 continue
             case.estimate, case.pairs_needed = estimates[key], needed[key]
-            found = {metric: estimates[name] for (of, metric), name in cold.items() if of == key}
-            case.cold = {metric: one for metric, one in found.items() if one is not None}
+            found = {metric: estimates[name] for (of, metric), name in beside.items() if of == key}
+            case.beside = {metric: one for metric, one in found.items() if one is not None}
             case.verdict = judge(
                 case.records.get("A"),
                 case.records.get("B"),

@@ -36,19 +36,23 @@ NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory on ")
 :mod:`perfgate.machine.device_errors` makes of an accelerator's."""
 
 
+Told = dict[str, dict[str, list[float]]]
+"""What calls tell of themselves: seconds by side and metric."""
+
+
 @dataclass
 class Taken:
     """What one pair found out about one case.
 
     ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
-    median seconds a call; ``cold_s``: each side's cold times, by metric; ``records``: what each side measured in its
+    median seconds a call; ``beside_s``: each side's other times, by metric; ``records``: what each side measured in its
     exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted; ``spent``: the workers cannot
     take another case, because one died, or stopped where it cannot be told to leave.
     """
 
     log_ratio: float | None = None
     times_s: dict[str, float] = field(default_factory=dict)
-    cold_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    beside_s: dict[str, dict[str, float]] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     doubts: dict[str, list[str]] = field(default_factory=dict)
     spent: bool = False
@@ -86,7 +90,7 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
         with _noting(taken, name, key):
             warm_s[name], cold_s = _ready(worker)
             for metric, seconds in cold_s.items():
-                taken.cold_s.setdefault(metric, {})[name] = seconds
+                taken.beside_s.setdefault(metric, {})[name] = seconds
     timeout_s = _timeout_s(warm_s)
     if exact:
         for name in [name for name in warm_s if name not in taken.records]:
@@ -98,11 +102,12 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
         ratios: list[float] = []
         try:
             order = "".join(running)
-            took = _turn(running, 1, order, timeout_s)  # alone on the core now
+            told: Told = {name: {} for name in running}
+            took = _turn(running, 1, order, timeout_s, told)  # alone on the core now
             calls, turns = _plan(max(*took.values(), SHORTEST_CALL_S))
             for number in range(turns):
                 if number or calls > 1:  # else the turn that was just made is a whole one
-                    took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s)
+                    took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s, told)
                 ratios.append(math.log(took["B"] / took["A"]))
                 for name, seconds in took.items():
                     timed_s[name].append(seconds / calls)
@@ -112,6 +117,9 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
             return taken
         taken.log_ratio = _without_order(ratios)
         taken.times_s = {name: median(times) for name, times in timed_s.items()}
+        for name, samples in told.items():
+            for metric, values in samples.items():
+                taken.beside_s.setdefault(metric, {})[name] = median(values)
     for name, worker in running.items():
         with _noting(taken, name, key):
             _keep(taken, name, _leave(worker, timeout_s))
@@ -234,18 +242,21 @@ def _without_order(ratios: Sequence[float]) -> float:
     return median((one + other) / 2 for one, other in zip(ratios[::2], ratios[1::2], strict=True))
 
 
-def _turn(workers: Mapping[str, Worker], calls: int, order: str, timeout_s: float) -> dict[str, float]:
-    """Each side runs its block once, in this order; blocks that pause go on in turn. Seconds by side."""
+def _turn(
+    workers: Mapping[str, Worker], calls: int, order: str, timeout_s: float, told: Told | None = None
+) -> dict[str, float]:
+    """Each side runs its block once, in this order; blocks that pause go on in turn. Seconds by side; what the last
+    call of each tells of itself is added to ``told``."""
     took = dict.fromkeys(order, 0.0)
     running = list(order)
     for name in order:
         workers[name].ask("block", calls=calls)
-        if not _until_pause(workers[name], took, name, timeout_s):
+        if not _until_pause(workers[name], took, name, timeout_s, told):
             running.remove(name)
     while running:
         for name in list(running):
             workers[name].ask("go")
-            if not _until_pause(workers[name], took, name, timeout_s):
+            if not _until_pause(workers[name], took, name, timeout_s, told):
                 running.remove(name)
     return took
 
@@ -259,12 +270,15 @@ def _block(worker: Worker, calls: int, timeout_s: float) -> float:
     return took[""]
 
 
-def _until_pause(worker: Worker, took: dict[str, float], name: str, timeout_s: float) -> bool:
+def _until_pause(worker: Worker, took: dict[str, float], name: str, timeout_s: float, told: Told | None = None) -> bool:
     """Add what the side took until it paused or finished; whether it paused."""
     answer, fields = worker.answer(timeout_s)
     if answer not in ("paused", "times"):
         raise _unexpected(worker, answer, fields, "times")
     took[name] += fields["s"] if answer == "paused" else sum(fields["s"])
+    if told is not None:
+        for metric, seconds in fields.get("samples", {}).items():
+            told[name].setdefault(metric, []).append(seconds)
     return answer == "paused"
 
 

@@ -3,7 +3,8 @@
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
 paused), ``exact`` (profile one call), ``stop`` (leave the case), ``trace`` (which functions the cases ran), ``quit``.
 The worker answers: ``collected``, ``ready`` (with the case's cold times, and the files and versions that it used),
-``paused``, ``times``, ``exact``, ``done``, ``traced``, ``error``. Every message carries the protocol's version.
+``paused``, ``times`` (with what the last call tells of itself), ``exact``, ``done``, ``traced``, ``error``. Every
+message carries the protocol's version.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "collected": {"cases": list},
     "ready": {"call_s": (int, float), "cold_s": dict, "digest": str, "used": dict},
     "paused": {"s": (int, float)},
-    "times": {"s": list},
+    "times": {"s": list, "samples": dict},
     "exact": {"record": dict},
     "done": {"record": dict},
     "traced": {"cases": dict, "shared": list},
@@ -73,7 +74,8 @@ def read(received: bytes, known: dict[str, dict[str, type | tuple[type, ...]]]) 
         value = message[field]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise MessageError(f"message {name!r}: {field} is {value!r:.80}")
-    times = (message.get("call_s"), *message.get("cold_s", {}).values())
+    beside = (*message.get("cold_s", {}).values(), *message.get("samples", {}).values())
+    times = (message.get("call_s"), *beside)
     for value in (*times, *([message["s"]] if name == "paused" else message.get("s", ()))):
         if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
             raise MessageError(f"message {name!r}: {value!r} is no duration")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,6 +49,30 @@ class SynchronizedWallClock:
     def now(self) -> float:
         self.synchronize()
         return time.perf_counter()
+
+
+@dataclass
+class StoppableClock:
+    """A clock that can be stopped: what passes then is not in its readings."""
+
+    running: Clock
+    stopped_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.running.name
+
+    def now(self) -> float:
+        return self.running.now() - self.stopped_s
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop as long as the context lasts."""
+        start = self.running.now()
+        try:
+            yield
+        finally:
+            self.stopped_s += self.running.now() - start
 
 
 @dataclass

@@ -115,7 +115,8 @@ class Measure:
                 passes use the first. The return value is then the list of the rounds' results.
             work: what one call processes, for throughputs.
             check: asserts that a result is right; runs before and after timing.
-            samples: numbers to take from each round's result, by metric name, in seconds.
+            samples: numbers to take from each round's result, by metric name, in seconds; default: what a result tells
+                of itself by a method ``perfgate_samples``. Only that is compared in lockstep too.
             kernel: the kernel that must have run.
             weights_bytes: bytes that the subject keeps allocated; peak memory is these plus the call's peak.
             budget_s: seconds of timed rounds, where the user chose no ``--perfgate-measure-budget``.

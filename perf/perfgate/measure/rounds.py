@@ -25,6 +25,14 @@ LOOK_EVERY = 1.2
 
 Samples = Callable[[Any], Mapping[str, float]]
 """Takes numbers from a round's result, by metric name."""
+OWN_SAMPLES = "perfgate_samples"
+
+
+def own_samples(result: Any) -> Mapping[str, float]:
+    """The times that a result tells of itself, in seconds by metric name: those that its method ``perfgate_samples``
+    returns, if it has one."""
+    told = getattr(result, OWN_SAMPLES, None)
+    return told() if callable(told) else {}
 
 
 @dataclass
@@ -39,9 +47,8 @@ class Timed:
 
     def take(self, result: Any, seconds: float, samples: Samples | None) -> None:
         self.times.append(seconds)
-        if samples is not None:
-            for name, value in samples(result).items():
-                self.extra.setdefault(name, []).append(value)
+        for name, value in (samples or own_samples)(result).items():
+            self.extra.setdefault(name, []).append(value)
 
     def drop(self, rounds: int) -> None:
         """Forget the last ``rounds``, each of which gave one sample of every kind."""

@@ -10,6 +10,7 @@ import pytest
 
 from perfgate.lockstep import fresh_process
 from perfgate.lockstep.channel import Channel
+from perfgate.measure.clocks import StoppableClock
 from perfgate.measure.measurement import Measure
 from perfgate.measure.replay import BenchmarkReplay, ReplayTimer
 from perfgate.plugin import (
@@ -49,8 +50,10 @@ def start(config: pytest.Config) -> None:
     compare_mode.wanted(config)  # and forgotten
     if channel is not None:
         former_names.set_options(config)
+        instruments = context.instruments
+        instruments.clock = StoppableClock(instruments.clock)  # a call that pauses does not time its waiting
         config.pluginmanager.register(
-            worker_mode.WorkerLoop(channel, context.log.record_of, context.instruments.clock), worker_mode.NAME
+            worker_mode.WorkerLoop(channel, context.log.record_of, instruments.clock), worker_mode.NAME
         )
 
 

@@ -18,13 +18,13 @@ from perfgate.compare.metric_verdict import FIRST_CALL, LOAD
 from perfgate.lockstep import tracing
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
-from perfgate.measure.clocks import Clock
+from perfgate.measure.clocks import Clock, StoppableClock
 from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
 from perfgate.measure.op_counts import Work
 from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
 from perfgate.measure.replay import Replay
-from perfgate.measure.rounds import Timed
+from perfgate.measure.rounds import Timed, own_samples
 from perfgate.measure.timers import EventTimer, Timing, stretched
 from perfgate.measure.yield_points import pausing
 from perfgate.plugin.activation import is_benchmark
@@ -104,7 +104,8 @@ class WorkerMeasure(Measure):
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
             if name == "block":
-                self._channel.answer("times", s=[self._block(call, fields["calls"])])
+                seconds = self._block(call, fields["calls"])
+                self._channel.answer("times", s=[seconds], samples=dict(own_samples(self._last)))
             elif name == "exact":
                 self._exact(call, warm_s, work or Work(), kernel, weights_bytes)
             else:
@@ -137,7 +138,9 @@ class WorkerMeasure(Measure):
 
     def _pause(self) -> None:
         self._channel.answer("paused", s=self._elapsed())
-        self._channel.request("go")
+        clock = self.instruments.clock
+        with clock.stopped() if isinstance(clock, StoppableClock) else nullcontext():
+            self._channel.request("go")
         self._resumed = self.instruments.clock.now()
 
     def _exact(

@@ -40,7 +40,7 @@ class Pretender:
     def __init__(self, name: str, clock: FakeClock, call_s: dict[str, float], noise: float, log: list[str]) -> None:
         self.name, self.clock, self.call_s, self.log = name, clock, call_s, log
         self.luck = 1 + noise
-        self.load_s = 0.1
+        self.load_s, self.first_s = 0.1, 0.0
         self.answers: list[tuple[str, dict[str, Any]]] = []
         self.case = ""
 
@@ -64,7 +64,8 @@ class Pretender:
         elif name == "block":
             seconds = fields["calls"] * self.call_s[self.case] * self.luck
             self.clock.advance(seconds)
-            self.answers.append(("times", {"s": [seconds]}))
+            samples = {"first_s": self.first_s * self.luck} if self.first_s else {}
+            self.answers.append(("times", {"s": [seconds], "samples": samples}))
         else:
             latency = Metric("sampled", "s", "lower", self.call_s[self.case])
             record = Record(self.case.partition("/")[0], 1, {}, self.case, metrics={"latency_s": latency})
@@ -215,7 +216,25 @@ def test_a_load_that_takes_longer_is_found_with_the_pairs_that_the_latency_takes
 def test_a_short_load_is_not_compared() -> None:
     comparison = Comparison({"sum/a": 1.0}, spread=0.002)
     comparison.run()
-    assert comparison.cases["sum/a"].cold_log_ratios == {}
+    assert comparison.cases["sum/a"].beside_log_ratios == {}
+
+
+@pytest.mark.parametrize(("first_s", "status"), [(0.02, "REGRESSED"), (0.01, "SAME"), (0.0, "SAME")])
+def test_what_calls_tell_of_themselves_is_compared(first_s: float, status: str) -> None:
+    """The whole call takes as long as before; its first part took 10 ms."""
+    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
+    start = comparison._start
+
+    def telling(name: str) -> Any:
+        worker: Any = start(name)
+        worker.first_s = first_s if name == "B" else 0.01
+        return worker
+
+    comparison._start = telling  # type: ignore[method-assign]
+    comparison.run()
+    assert set(statuses(comparison).values()) == {status}
+    known = set(comparison.cases["sum/a"].beside_log_ratios)
+    assert known == ({"first_s"} if first_s else set()), "what one side alone tells is not compared"
 
 
 def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:

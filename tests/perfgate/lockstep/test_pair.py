@@ -39,7 +39,7 @@ class Side:
         self.asked.append(f"{self.name} {name}")
         usual = {
             "load": ("ready", {"call_s": self.call_s, "cold_s": {"load_s": 10 * self.call_s}, "digest": ""}),
-            "block": ("times", {"s": [self.call_s * fields.get("calls", 0)]}),
+            "block": ("times", {"s": [self.call_s * fields.get("calls", 0)], "samples": {"ttft_s": self.call_s / 4}}),
             "exact": ("exact", self.record()),
             "stop": ("done", self.record(doubts=["throttled"] if self.answers.get("doubts") else [])),
         }
@@ -104,7 +104,7 @@ class TestSideBySide:
         taken = side_by_side(workers, KEYS, exact=True)
         assert taken.log_ratio == pytest.approx(math.log(2))
         assert taken.times_s == pytest.approx({"A": 0.01, "B": 0.02})
-        assert taken.cold_s == {"load_s": {"A": 0.1, "B": 0.2}}
+        assert taken.beside_s == {"load_s": {"A": 0.1, "B": 0.2}, "ttft_s": {"A": 0.0025, "B": 0.005}}
         assert statuses(taken) == {"A": "measured", "B": "measured"}
         assert not taken.spent
 

@@ -15,7 +15,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("collected", {"cases": ["a/b"]}),
     ("ready", {"call_s": 0.5, "cold_s": {"load_s": 2.5}, "digest": "ab", "used": {"packages": {}, "modules": {}}}),
     ("paused", {"s": 0.25}),
-    ("times", {"s": [0.25, 1]}),
+    ("times", {"s": [0.25, 1], "samples": {"ttft_s": 0.1}}),
     ("exact", {"record": {}}),
     ("done", {"record": {"status": "measured"}}),
     ("traced", {"cases": {"a/b": ["x.py:f"], "a/c": None}, "shared": []}),
@@ -51,7 +51,7 @@ def test_requests_too() -> None:
         (b'{"v": 3, "is": "paused", "s": true}', "message 'paused': s is True"),
         (b'{"v": 3, "is": "paused", "s": -1}', "-1 is no duration"),
         (b'{"v": 3, "is": "paused", "s": NaN}', "nan is no duration"),
-        (b'{"v": 3, "is": "times", "s": [1, "x"]}', "'x' is no duration"),
+        (b'{"v": 3, "is": "times", "s": [1, "x"], "samples": {}}', "'x' is no duration"),
         (b'{"v": 3, "is": "ready", "call_s": Infinity, "cold_s": {}, "digest": "", "used": {}}', "inf is no duration"),
         (
             b'{"v": 3, "is": "ready", "call_s": 1, "cold_s": {"load_s": "x"}, "digest": "", "used": {}}',

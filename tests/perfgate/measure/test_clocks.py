@@ -1,12 +1,13 @@
 """Clocks: the fake one keeps time, the others read what they say."""
 
+import itertools
 import re
 import time
 from types import SimpleNamespace
 
 import pytest
 from perfgate.measure import clocks
-from perfgate.measure.clocks import FakeClock, SynchronizedWallClock, WallClock
+from perfgate.measure.clocks import FakeClock, StoppableClock, SynchronizedWallClock, WallClock
 
 
 def test_the_wall_clock_is_perf_counter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +52,14 @@ def test_every_clock_has_a_name_of_its_own() -> None:
 
 def test_today_is_iso_8601_to_the_second_with_its_offset() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", clocks.today())
+
+
+def test_a_stopped_clock_leaves_out_what_passes_then() -> None:
+    running = FakeClock(itertools.repeat(0.0))
+    clock = StoppableClock(running)
+    running.advance(1.0)
+    with clock.stopped():
+        running.advance(10.0)
+    running.advance(2.0)
+    assert clock.now() == 3.0
+    assert clock.name == "fake"

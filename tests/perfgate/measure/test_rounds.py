@@ -131,3 +131,15 @@ class TestTimed:
         assert (timed.times, timed.extra) == ([0.0, 1.0, 2.0], {"a": [0.1, 1.1, 2.1], "b": [0, -1, -2]})
         timed.drop(0)
         assert len(timed.times) == 3
+
+
+def test_a_result_may_tell_times_of_itself() -> None:
+    class Told:
+        def perfgate_samples(self) -> dict[str, float]:
+            return {"first_s": 0.25}
+
+    timed = Timed()
+    timed.take(Told(), 1.0, None)
+    timed.take(object(), 1.0, None)
+    timed.take(Told(), 1.0, lambda result: {"other_s": 0.5})
+    assert timed.extra == {"first_s": [0.25], "other_s": [0.5]}

@@ -14,7 +14,7 @@ import torch  # noqa: F401  # without it no kernel can be asserted
 from perfgate.lockstep import protocol, tracing
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.used import Used
-from perfgate.measure.clocks import FakeClock
+from perfgate.measure.clocks import FakeClock, StoppableClock
 from perfgate.measure.code_trace import CodeTrace
 from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
 from perfgate.measure.op_counts import Work
@@ -106,6 +106,36 @@ class TestMeasure:
             ("paused", 1.0),
             ("times", [1.0]),
         ]
+
+    def test_what_a_call_tells_of_itself_leaves_its_pauses_out(self) -> None:
+        case = Case(("block", {"calls": 1}), GO, STOP)
+        clock = case.measure.instruments.clock = StoppableClock(case.clock)
+        waited = case.controller.channel.request
+
+        def request(*expected: str) -> tuple[str, dict[str, Any]]:
+            if expected == ("go",):
+                case.clock.advance(100.0)
+            return waited(*expected)
+
+        case.controller.channel.request = request  # type: ignore[method-assign]
+
+        class Told(int):
+            def perfgate_samples(self) -> dict[str, float]:
+                return {"second_s": took[-1]}
+
+        took: list[float] = []
+
+        def call() -> Told:
+            start = clock.now()
+            case.call()
+            may_pause()
+            case.call()
+            took.append(clock.now() - start)
+            return Told(42)
+
+        case.measure(call)
+        name, fields = case.controller.answers[-1]
+        assert (name, fields["samples"]) == ("times", {"second_s": 2.0})
 
     def test_the_exact_pass_sends_the_record(self) -> None:
         case = Case(EXACT, STOP)

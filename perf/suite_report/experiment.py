@@ -41,7 +41,7 @@ FA2 = ("fa2", "fa2-triton", "flash-attn-2")
 BOTH = ("fa1+fa2", "fa1+flash-attn-2")
 FLASH = ("fa1", "fa1-triton", "flash-attn-1", *FA2, *BOTH)
 
-QUALITY = "quality"
+QUALITY, ENERGY = "quality", "energy_per_token_j"
 COLUMNS = (
     Column("row", "row"),
     Column("weights_bytes", "weights MiB", mebibytes),
@@ -56,15 +56,17 @@ COLUMNS = (
     Column("top1_agreement", "top-1", percent),
     Column("exact_match_tokens", "exact tokens", decimals(1)),
     Column("perplexity", "perplexity", decimals(2)),
+    Column(ENERGY, "J/token", significant(2)),
     Column(HUMAN, "human score", decimals(2)),
 )
 """``QUALITY`` is there only where a row is of a synthetic model: why its numbers beside it judge no model. ``HUMAN`` is
-there only where a person has scored the answers."""
+there only where a person has scored the answers, ``ENERGY`` where a counter could be read."""
 
 LEAST_IMPORTANT = (
     "total_s",
     "exact_match_tokens",
     "perplexity",
+    ENERGY,
     "weights_bytes",
     "latency_s",
     "kl_divergence_nats",
@@ -175,7 +177,7 @@ def _served(rows: Sequence[Record]) -> list[Section]:
 def _table(rows: Sequence[Record]) -> Table:
     """The experiment's table, without the columns that no row has anything for."""
     cells = [_row(record, COLUMNS) for record in rows]
-    absent = {key for key in (QUALITY, HUMAN) if all(row[key] is None for row in cells)}
+    absent = {key for key in (QUALITY, HUMAN, ENERGY) if all(row[key] is None for row in cells)}
     columns = [column for column in COLUMNS if column.key not in absent]
     kept = [{key: value for key, value in row.items() if key not in absent} for row in cells]
     return Table(columns, kept, LEAST_IMPORTANT)

@@ -25,6 +25,7 @@ class FakeNvml:
     violations_ns: dict[int, int] = field(default_factory=dict)
     processes: list[SimpleNamespace] = field(default_factory=list)
     ecc_errors: int = 0
+    energy_mj: int = 5_000_000
     errors: dict[str, Exception] = field(default_factory=dict)
     """What a function raises instead of answering, by its name."""
     asked: list[str] = field(default_factory=list)
@@ -60,6 +61,9 @@ class FakeNvml:
 
     def _nvmlDeviceGetPowerUsage(self, handle: str) -> int:
         return 310_500  # milliwatts
+
+    def _nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+        return self.energy_mj
 
     def _nvmlDeviceGetEnforcedPowerLimit(self, handle: str) -> int:
         return 700_000

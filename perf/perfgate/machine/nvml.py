@@ -50,6 +50,19 @@ def read(device: str) -> DeviceHealth:
     return _Nvml(_library(), _handle(device)).read(holds=_holds(device))
 
 
+def energy_mj(device: str) -> int:
+    """What a CUDA device has used since its driver was loaded, by torch's name, in millijoules.
+
+    Raises:
+        UnreadError: it cannot be read here; devices older than Volta do not count.
+        DeviceLostError: the driver cannot reach it any more.
+    """
+    found = _Nvml(_library(), _handle(device))._ask("nvmlDeviceGetTotalEnergyConsumption")
+    if found is None:
+        raise UnreadError(f"{device} does not count its energy")
+    return int(found)
+
+
 def why_no_nvidia() -> str | None:
     """What is wrong with the NVIDIA driver, or None where NVML starts."""
     try:

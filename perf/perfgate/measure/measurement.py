@@ -19,8 +19,10 @@ from typing import Any
 from perfgate.compare.intervals import median_interval
 from perfgate.machine import environment
 from perfgate.machine.accelerator import Accelerator
+from perfgate.machine.energy import Counter
 from perfgate.measure import fault_injection, memory, op_counts, timers
 from perfgate.measure.clocks import Clock
+from perfgate.measure.energy_meter import EnergyMeter
 from perfgate.measure.op_counts import Counts, Work
 from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
@@ -52,13 +54,15 @@ class Kernel:
 @dataclass
 class Instruments:
     """What a session measures with. The meter is proved (:func:`perfgate.measure.memory.verify`) before its first use;
-    ``no_meter`` says why there is none; ``accelerator`` is None on a CPU, whose ``watch`` watches nothing."""
+    ``no_meter`` says why there is none; ``accelerator`` is None on a CPU, whose ``watch`` watches nothing; ``energy``
+    is None where nothing counts it."""
 
     clock: Clock
     meter: memory.Meter | None
     no_meter: str | None = None
     accelerator: Accelerator | None = None
     watch: Watch = field(default_factory=Watch)
+    energy: Counter | None = None
     meter_verified: bool = False
 
     def proved_meter(self) -> memory.Meter | None:
@@ -131,7 +135,8 @@ class Measure:
         self._begin(budget_s, timing)
         if inputs is not None and not inputs:
             raise ValueError("measure(inputs=...) got no inputs")
-        fn = fault_injection.spoil(fn, self._faults, (work or Work()).tokens, self.instruments)
+        work = work or Work()
+        fn = fault_injection.spoil(fn, self._faults, work.tokens, self.instruments)
 
         def call() -> Any:
             return fn(*args, **kwargs) if inputs is None else fn(inputs[0], *args, **kwargs)
@@ -151,14 +156,14 @@ class Measure:
         rounds = self._rounds
         warm_s = rounds.warm(call, cold_s)
         gc.collect()
+        calls = rounds.calls_per_round(call, warm_s) if inputs is None else 1
+        energy = EnergyMeter(self.instruments.energy, self.instruments.clock)
         if inputs is None:
-            timed = rounds.until_precise(call, rounds.calls_per_round(call, warm_s), samples)
+            timed = rounds.until_precise(call, calls, samples)
         else:
             timed = rounds.by_input(lambda one: fn(one, *args, **kwargs), inputs, samples)
-        self.record.stopped_by = timed.stopped_by
-        self.record.clock = self._timer.name
-        self._note_health()
-        self._add_wall_time(call)
+        self._add_energy(energy.per_call_j(timed.calls), work.tokens)
+        self._note_timing(timed, call)
 
         weighed, peak = self._weigh(call)
         counted, counts = op_counts.count(call)
@@ -171,7 +176,7 @@ class Measure:
         if check is not None:
             check(counted)
 
-        self._fill(timed, peak, counts, work or Work(), weights_bytes, by_input=inputs is not None)
+        self._fill(timed, peak, counts, work, weights_bytes, by_input=inputs is not None)
         self._replay.replay(timed.times)
         if kernel is not None:
             self._require_kernel(kernel, counts)
@@ -231,6 +236,13 @@ class Measure:
             self.add(name, Metric("sampled", "bytes", "none", amount))
         return result, peak
 
+    def _note_timing(self, timed: Timed, call: Callable[[], Any]) -> None:
+        """How it was timed, and how the device was meanwhile."""
+        self.record.stopped_by = timed.stopped_by
+        self.record.clock = self._timer.name
+        self._note_health()
+        self._add_wall_time(call)
+
     def _add_wall_time(self, call: Callable[[], Any]) -> None:
         """What a caller waits for one call, beside what the device does in it: the difference is launch overhead."""
         if self._timer.note is not None:
@@ -238,6 +250,15 @@ class Measure:
         waited = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS)]
         if times := [seconds for seconds in waited if seconds is not None]:
             self.add("wall_latency_s", _sampled(times, by_input=False))
+
+    def _add_energy(self, per_call_j: float | None, tokens: float) -> None:
+        """What the device, or the processor, used for a call, and for a token of it; nothing where no counter tells."""
+        if per_call_j is None or self.instruments.energy is None:
+            return
+        self.record.provenance["energy_counter"] = self.instruments.energy.name
+        self.add("energy_per_call_j", Metric("sampled", "J", "lower", per_call_j))
+        if tokens:
+            self.add("energy_per_token_j", Metric("sampled", "J", "lower", per_call_j / tokens))
 
     def _note_health(self) -> None:
         """What the watch saw while the rounds ran, into the record."""

@@ -38,12 +38,13 @@ def own_samples(result: Any) -> Mapping[str, float]:
 @dataclass
 class Timed:
     """What timing found: seconds a call by round, the other samples by metric name, the results where each round had an
-    input of its own, and what ended it."""
+    input of its own, what ended it, and how many calls there were, counted or not."""
 
     times: list[float] = field(default_factory=list)
     extra: dict[str, list[float]] = field(default_factory=dict)
     results: list[Any] = field(default_factory=list)
     stopped_by: StoppedBy = "inputs"
+    calls: int = 0
 
     def take(self, result: Any, seconds: float, samples: Samples | None) -> None:
         self.times.append(seconds)
@@ -100,6 +101,7 @@ class Rounds:
         while True:
             one = self.timer.time(call, calls)
             found.take(one.result, one.seconds / calls, samples)
+            found.calls += calls
             spent += one.spent_s
             unread, unread_s = unread + 1, unread_s + one.spent_s
             if len(found.times) >= next_look or spent >= self.budget_s or self.watch.due():
@@ -126,6 +128,7 @@ class Rounds:
             one = self.kept(partial(call, one_input), 1)
             found.results.append(one.result)
             found.take(one.result, one.seconds, samples)
+            found.calls += 1
         return found
 
     def kept(self, call: Callable[[], Any], calls: int) -> Round:

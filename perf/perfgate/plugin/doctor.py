@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfgate.machine import accelerator, environment, health, pinning
+from perfgate.machine import accelerator, energy, environment, health, pinning
 from perfgate.machine.accelerator import Accelerator
 from perfgate.machine.health import Health
 from perfgate.measure import clocks, memory
@@ -31,6 +31,7 @@ def sections(context: SessionContext, items: list[pytest.Item]) -> list[Section]
         f"Accelerator driver: {environment.driver(context.device) or 'none'}",
         f"Clock: {clock if device is None else f'{EventTimer.name}; {clock} for calls that talk to the host'}",
         f"Memory meter: {_meter(context.device, device)}",
+        f"Energy counter: {_energy(context.device)}",
         f"Pins: allocator {context.workbench.allocator}; {pinning.usable_cores()} cores",
         *_health(health.read(context.device)),
         "Versions: " + ", ".join(f"{n} {v}" for n, v in environment.versions(context.settings.packages).items()),
@@ -77,6 +78,11 @@ def _meter(name: str, device: Accelerator | None) -> str:
     except memory.MeterError as wrong:
         return f"broken: {wrong}"
     return f"{meter.name}, reads a known allocation right"
+
+
+def _energy(device: str) -> str:
+    counter = energy.of(device)
+    return f"none: {energy.why_none(device)}" if counter is None else counter.name
 
 
 def _rows(items: list[pytest.Item]) -> Section:

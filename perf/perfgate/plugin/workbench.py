@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfgate.machine import accelerator, health, pinning
+from perfgate.machine import accelerator, energy, health, pinning
 from perfgate.machine.accelerator import Accelerator
 from perfgate.machine.health import Health
 from perfgate.measure import clocks, memory
@@ -47,7 +47,8 @@ class Workbench:
             say = Lines(self._config, "perfgate").say
             watch = Watch() if device is None else Watch(lambda: device.devices, say=say)
             no_meter = memory.why_none(self._device)
-            self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch)
+            counter = energy.of(self._device)
+            self._instruments = Instruments(clocks.of(device), memory.of(device), no_meter, device, watch, counter)
         return self._instruments
 
     @instruments.setter

@@ -22,6 +22,7 @@ def test_it_tells_machine_meter_and_rows_and_runs_nothing(project: Project) -> N
             "Device: cpu (asked for: auto)",
             "Clock: wall",
             "Memory meter: *",
+            "Energy counter: *",
             "Pins: allocator off: --no-pins; * cores",
             "Versions: python *",
             "*sums/builtin-n10 *quick *yes*",

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 TIME = 0.05
 """A case may become this fraction slower: what pairs of processes tell within minutes even on a small shared machine,
 and less than the regressions that people met in these libraries' releases (7% and more)."""
+TAIL = 0.15
+"""The slowest of many times, whose metrics' names end in ``_p95_s``, may become longer by this fraction: a few of them
+tell it."""
+TAIL_TIMES = "_p95_s"
 COLD_TIMES = frozenset({"load_s", "first_call_s"})
 """Taken once in each process: see :data:`perfgate.compare.metric_verdict.LOAD`."""
 COLD = 0.25
@@ -32,9 +36,9 @@ alarm, for which ``ALPHA`` holds for the suite. At a suite's 1%, 105 unchanged c
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What may differ. ``time``, ``cold``, ``exact_relative`` and ``quality`` are fractions, ``exact_bytes`` is in
-    bytes, ``quality_absolute`` in the unit of the metric, and ``alpha`` is the chance, for the whole suite, of calling
-    something changed that is not.
+    """What may differ. ``time``, ``cold``, ``tail``, ``exact_relative`` and ``quality`` are fractions, ``exact_bytes``
+    is in bytes, ``quality_absolute`` in the unit of the metric, and ``alpha`` is the chance, for the whole suite, of
+    calling something changed that is not.
 
     Raises:
         ValueError: a number that makes no sense.
@@ -47,11 +51,13 @@ class Tolerances:
     quality: float = QUALITY
     quality_absolute: float = QUALITY_ABSOLUTE
     cold: float = COLD
+    tail: float = TAIL
 
     def __post_init__(self) -> None:
         for name, fine, allowed in (
             ("time", 0 < self.time < math.inf, "a fraction above 0"),
             ("cold", 0 < self.cold < math.inf, "a fraction above 0"),
+            ("tail", 0 < self.tail < math.inf, "a fraction above 0"),
             ("exact_relative", 0 <= self.exact_relative < math.inf, "a fraction, 0 or more"),
             ("exact_bytes", 0 <= self.exact_bytes < math.inf, "bytes, 0 or more"),
             ("quality", 0 <= self.quality < math.inf, "a fraction, 0 or more"),
@@ -63,7 +69,9 @@ class Tolerances:
 
     def of_time(self, metric: str) -> float:
         """Of one of the times."""
-        return self.cold if metric in COLD_TIMES else self.time
+        if metric in COLD_TIMES:
+            return self.cold
+        return self.tail if metric.endswith(TAIL_TIMES) else self.time
 
 
 TolerancesOf = Callable[[str], Tolerances]

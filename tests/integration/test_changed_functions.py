@@ -199,7 +199,9 @@ def test_a_comment_concerns_nobody_but_those_judged_anyway(checkout: Git) -> Non
 
 
 def test_a_load_that_takes_twice_as_long_is_found(checkout: Git) -> None:
-    """Of the five cases one loads for so long that it is compared; the others only pass the function by."""
+    """Of the five cases one loads for so long that it is compared; the others only pass the function by. Stored times
+    must not decide: they know nothing of loading."""
+    (checkout.folder / "conftest.py").write_text(NOT_BUSY.replace("[]", "['a test']"))
     checkout.edit("time.sleep(0.6)", "time.sleep(1.5)")
     found = checkout.compare()
     assert judged(found) == dict.fromkeys(("alone", "constant", "first", "second"), "SAME") | {"loads": "REGRESSED"}

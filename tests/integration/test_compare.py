@@ -79,6 +79,7 @@ def test_a_renamed_case_with_an_alias_is_compared(project: Project) -> None:
     assert project.statuses() == {"2ms-renamed": "SAME"}
 
 
+@pytest.mark.slow
 def test_deselected_is_not_missing(project: Project) -> None:
     assert project.run("--benchmark-compare", "-k", "1ms").returncode == 0
     assert project.statuses() == {"1ms": "SAME"}
@@ -199,6 +200,7 @@ def test_a_damaged_baseline_is_a_usage_error(project: Project) -> None:
     assert "is damaged" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_project_without_measure_keeps_pytest_benchmarks_own_comparison(tmp_path: Path) -> None:
     project = Project(tmp_path)
     (tmp_path / "test_spin.py").write_text("def test_own(benchmark):\n    benchmark(sum, [1])\n")

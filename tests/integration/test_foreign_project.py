@@ -232,6 +232,7 @@ def test_a_fixture_around_perfgates_measures(project: Project) -> None:
     assert "perfgate: 1 cases on cpu" in project.pytest().stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["addopts", "environment"])
 def test_options_work_from_everywhere(project: Project, where: str) -> None:
     project.file("test_foreign.py", MEASURED)

@@ -136,6 +136,7 @@ def run(tiny: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
+@pytest.mark.slow
 def test_the_experiment_runs_and_its_records_say_so(run: Callable[..., dict[str, Any]]) -> None:
     (record,) = run("-k", "nf4")["records"]
     assert record["status"] == "measured"

@@ -64,8 +64,8 @@ def test_an_answer_arrives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker is not None
     assert worker.used.report()["packages"]["pytest"]["version"] == pytest.__version__
     os.set_blocking(answering, False)
-    worker.answer("times", s=[0.5])
-    assert protocol.read(os.read(answering, 1000), protocol.ANSWERED) == ("times", {"s": [0.5]})
+    worker.answer("times", s=[0.5], samples={})
+    assert protocol.read(os.read(answering, 1000), protocol.ANSWERED) == ("times", {"s": [0.5], "samples": {}})
     os.write(asking, protocol.line("go"))
     assert worker.request("go") == ("go", {})
     for pipe in (worker._requests, worker._answers):

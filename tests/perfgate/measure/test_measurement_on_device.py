@@ -192,6 +192,7 @@ class FakeChannel(Channel):
 
     def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
         self.checked = True
+        self.loading_since = 0.0
         self.used = Used((), ())
         self._requests_left = iter(requests)
         self.answers: list[tuple[str, dict[str, Any]]] = []

@@ -47,7 +47,7 @@ class _Run:
 @dataclass(frozen=True)
 class Traced:
     """The functions of each case by its key, None for a case of which not all are to be seen; and those that every
-    case depends on, because they ran while modules were imported, cases were collected or fixtures were made."""
+    case depends on, because they ran while modules were imported, tests were collected or fixtures were made."""
 
     cases: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
@@ -73,10 +73,10 @@ class CodeTrace:
         self._calls: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         """By function and place: what was called from there, in any case."""
         self._seen: dict[str | None, dict[int, set[int]]] = {None: {}}
-        """By case (None: shared by all) and function: the places that called another one in every run of the function
+        """By part (None: shared by all) and function: the places that called another one in every run of the function
         there."""
-        self._hidden: set[str] = set()
-        self._case: str | None = None
+        self._hidden: set[str | None] = set()
+        self._part: str | None = None
 
     def imported(self) -> list[str]:
         """The project's files that are imported by now."""
@@ -94,14 +94,14 @@ class CodeTrace:
         sys.setprofile(None)
 
     @contextmanager
-    def case(self, key: str) -> Iterator[None]:
-        """What runs inside belongs to this case."""
-        self._case = key
-        self._seen.setdefault(key, {})
+    def part(self, name: str) -> Iterator[None]:
+        """What runs inside belongs to a case, or to a table that makes cases."""
+        self._part = name
+        self._seen.setdefault(name, {})
         try:
             yield
         finally:
-            self._case = None
+            self._part = None
 
     def _event(self, frame: FrameType, event: str, _: Any) -> None:
         if event == "call":
@@ -110,8 +110,8 @@ class CodeTrace:
                 self._know(code)
             if id(code) in self._functions:
                 self._enter(frame, code)
-            elif self._case is not None and id(code) in self._compiled:
-                self._hidden.add(self._case)
+            elif self._part is not None and id(code) in self._compiled:
+                self._hidden.add(self._part)
         elif event == "return" and id(frame.f_code) in self._functions:
             self._leave(frame)
 
@@ -146,21 +146,24 @@ class CodeTrace:
 
     def _note(self, run: _Run) -> None:
         if run.code.co_flags & inspect.CO_OPTIMIZED:  # else it is the body of a module or class, and no function
-            seen = self._seen[None if run.importing else self._case]
+            seen = self._seen[None if run.importing else self._part]
             seen[id(run.code)] = seen.get(id(run.code), run.called) & run.called
 
-    def traced(self) -> Traced:
-        """What was seen so far."""
+    def traced(self, tables: Mapping[str, str]) -> Traced:
+        """What was seen so far. ``tables`` names by case the part that made it, if that is one: the case depends on it
+        too."""
         shared = self._depends_on(None)
-        cases = {
-            key: None if key in self._hidden else self._depends_on(key) - shared
-            for key in self._seen
-            if key is not None
-        }
-        return Traced(cases, shared)
+        parts = self._seen.keys() - {None, *tables.values()}
+        return Traced({key: self._of_case(key, tables.get(key), shared) for key in sorted(filter(None, parts))}, shared)
 
-    def _depends_on(self, case: str | None) -> frozenset[str]:
-        seen = self._seen[case]
+    def _of_case(self, key: str, table: str | None, shared: frozenset[str]) -> frozenset[str] | None:
+        if not self._hidden.isdisjoint((key, table)):
+            return None
+        made_by = self._depends_on(table) if table in self._seen else frozenset()
+        return (self._depends_on(key) | made_by) - shared
+
+    def _depends_on(self, part: str | None) -> frozenset[str]:
+        seen = self._seen[part]
         passed_by = [
             callee
             for code, places in seen.items()

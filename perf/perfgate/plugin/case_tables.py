@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Protocol
 
 import pytest
 
+from perfgate.lockstep import tracing
 from perfgate.records.case import Row
 
 
@@ -27,6 +29,11 @@ def row_of(item: pytest.Item) -> Row | None:
     return marker.args[0] if marker else None
 
 
+def test_of(item: pytest.Item) -> str:
+    """The node id of an item's test, without the case."""
+    return item.nodeid.partition("[")[0]
+
+
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Fill the ``case`` argument of a benchmark marked with :func:`cases`.
 
@@ -36,7 +43,9 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     marker = next(metafunc.definition.iter_markers("perfgate_cases"), None)
     if marker is None:
         return
-    rows = list(marker.args[0](metafunc.config))
+    trace = tracing.current()
+    with nullcontext() if trace is None else trace.part(metafunc.definition.nodeid):
+        rows = list(marker.args[0](metafunc.config))
     seen: set[str] = set()
     for row in rows:
         if row.case.key in seen:

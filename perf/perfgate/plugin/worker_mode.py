@@ -27,6 +27,7 @@ from perfgate.measure.replay import Replay
 from perfgate.measure.rounds import Timed, own_samples
 from perfgate.measure.timers import EventTimer, Timing, stretched
 from perfgate.measure.yield_points import pausing
+from perfgate.plugin import case_tables
 from perfgate.plugin.activation import is_benchmark
 from perfgate.records.record import Record
 
@@ -176,7 +177,7 @@ class WorkerLoop:
             if name == "quit":
                 return True
             if name == "trace":
-                self._tell_trace()
+                self._tell_trace(items)
                 continue
             self._channel.checked, self._channel.turn = fields["checked"], fields["turn"]
             self._channel.loading_since = self._clock.now()
@@ -192,14 +193,16 @@ class WorkerLoop:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         trace = tracing.current()
-        with nullcontext() if trace is None else trace.case(self._record_of(item).key):
+        with nullcontext() if trace is None else trace.part(self._record_of(item).key):
             return (yield)
 
-    def _tell_trace(self) -> None:
+    def _tell_trace(self, items: Mapping[str, pytest.Item]) -> None:
         trace = tracing.current()
         assert trace is not None, "the controller asked for a trace when it started this worker"
         trace.stop()
-        self._channel.answer("traced", **tracing.to_json(trace.traced()))
+        self._channel.answer(
+            "traced", **tracing.to_json(trace.traced({key: case_tables.test_of(item) for key, item in items.items()}))
+        )
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         where = traceback.extract_tb(excinfo.tb)[-1]

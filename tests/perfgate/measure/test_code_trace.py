@@ -143,10 +143,10 @@ def ran(tools: Tools, *cases: Callable[[ModuleType], object]) -> Traced:
     """What cases "0", "1", ... ran, one after the other."""
     trace, module = tools()
     for number, case in enumerate(cases):
-        with trace.case(str(number)):
+        with trace.part(str(number)):
             case(module)
     trace.stop()
-    return trace.traced()
+    return trace.traced({})
 
 
 def named(*names: str) -> frozenset[str]:
@@ -161,14 +161,24 @@ def test_each_case_has_its_own_and_an_import_is_everybodys(tools: Tools) -> None
     assert found.of("unknown") is None
 
 
+def test_the_table_that_made_a_case_is_the_cases_own(tools: Tools) -> None:
+    trace, module = tools()
+    for name, run in (("t.py::a", module.two), ("t.py::b", module.one), ("0", module.helper), ("1", module.nested)):
+        with trace.part(name):
+            run()
+    trace.stop()
+    found = trace.traced({"0": "t.py::a", "1": "t.py::b", "2": "t.py::c"})
+    assert found.cases == {"0": named("two", "other"), "1": named("nested", "one")}
+
+
 def test_what_runs_between_cases_is_everybodys(tools: Tools) -> None:
     trace, module = tools()
-    with trace.case("0"):
+    with trace.part("0"):
         module.one()
     module.make("fixture")
     trace.stop()
-    assert trace.traced().shared == named("setup", "helper", "make")
-    assert trace.traced().cases == {"0": named("one")}
+    assert trace.traced({}).shared == named("setup", "helper", "make")
+    assert trace.traced({}).cases == {"0": named("one")}
 
 
 def test_who_finds_a_thing_made_depends_on_what_made_it(tools: Tools) -> None:

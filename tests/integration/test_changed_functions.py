@@ -194,7 +194,8 @@ def test_a_comment_concerns_nobody_but_those_judged_anyway(checkout: Git) -> Non
     checkout.edit("MS = 1", "MS = 1  # a millisecond")
     found = checkout.compare()
     assert checkout.done.returncode == 0, checkout.done.stdout
-    assert list(judged(found).values()) == ["SAME"]
+    (status,) = judged(found).values()
+    assert status in ("SAME", "INCONCLUSIVE"), "on a busy machine a minute may not decide it"
     assert "Judged all the same, in case something was overlooked: spin/" in checkout.done.stdout
 
 
@@ -204,7 +205,10 @@ def test_a_load_that_takes_twice_as_long_is_found(checkout: Git) -> None:
     (checkout.folder / "conftest.py").write_text(NOT_BUSY.replace("[]", "['a test']"))
     checkout.edit("time.sleep(0.6)", "time.sleep(1.5)")
     found = checkout.compare()
-    assert judged(found) == dict.fromkeys(("alone", "constant", "first", "second"), "SAME") | {"loads": "REGRESSED"}
+    verdicts = judged(found)
+    assert verdicts.pop("loads") == "REGRESSED"
+    assert set(verdicts) == {"alone", "constant", "first", "second"}
+    assert set(verdicts.values()) <= {"SAME", "INCONCLUSIVE"}, "on a busy machine a minute may not decide them"
     assert found["verdicts"]["spin/loads"]["reason"].startswith("load_s: time ")
 
 

@@ -77,6 +77,7 @@ class CodeTrace:
         there."""
         self._hidden: set[str | None] = set()
         self._part: str | None = None
+        self._began_late = False
 
     def imported(self) -> list[str]:
         """The project's files that are imported by now."""
@@ -85,7 +86,9 @@ class CodeTrace:
         return sorted(self._files[path] for path in real & self._files.keys())
 
     def start(self) -> None:
-        """Begin, for this thread and those that begin later."""
+        """Begin, for this thread and those that begin later. What was imported before ran unseen: then no case's
+        functions are known."""
+        self._began_late = bool(self.imported())
         threading.setprofile(self._event)
         sys.setprofile(self._event)
 
@@ -157,7 +160,7 @@ class CodeTrace:
         return Traced({key: self._of_case(key, tables.get(key), shared) for key in sorted(filter(None, parts))}, shared)
 
     def _of_case(self, key: str, table: str | None, shared: frozenset[str]) -> frozenset[str] | None:
-        if not self._hidden.isdisjoint((key, table)):
+        if self._began_late or not self._hidden.isdisjoint((key, table)):
             return None
         made_by = self._depends_on(table) if table in self._seen else frozenset()
         return (self._depends_on(key) | made_by) - shared

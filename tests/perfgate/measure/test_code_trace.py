@@ -265,7 +265,13 @@ def test_torch_calls_compiled_functions_from_there() -> None:
 
 
 def test_files_imported_before(tmp_path: Path, tools: Tools) -> None:
-    trace, _ = tools()
+    trace, module = tools()
     assert trace.imported() == ["traced_tools.py"]
     assert CodeTrace(tmp_path, ["other.py"]).imported() == []
     trace.stop()
+    late = CodeTrace(tmp_path, ["traced_tools.py"])
+    late.start()
+    with late.part("0"):
+        module.one()
+    late.stop()
+    assert late.traced({}).cases == {"0": None}, "what the import ran was not seen"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from perfgate.baselines.file_format import Rows
 from perfgate.compare.case_verdict import Verdict
 from perfgate.compare.metric_verdict import LATENCY
 from perfgate.compare.tolerances import TolerancesOf
@@ -101,15 +102,13 @@ def farthest(entries: Mapping[str, Entry]) -> str | None:
 def pack(anchors: Mapping[str, Anchor | None]) -> tuple[list[dict[str, str]], dict[str, list[float]]]:
     """For a baseline's file: the anchors' refreshes, each once, and by case the number of its refresh with the two
     numbers that have added up."""
-    refreshes: list[dict[str, str]] = []
-    numbers = {}
-    for key, anchor in anchors.items():
-        if anchor is not None:
-            refresh = {"date": anchor.date, "reason": anchor.reason}
-            if refresh not in refreshes:
-                refreshes.append(refresh)
-            numbers[key] = [refreshes.index(refresh), anchor.log_ratio, anchor.half_width]
-    return refreshes, numbers
+    refreshes = Rows()
+    numbers = {
+        key: [refreshes.number({"date": one.date, "reason": one.reason}), one.log_ratio, one.half_width]
+        for key, one in anchors.items()
+        if one is not None
+    }
+    return refreshes.rows, numbers
 
 
 def unpack(refreshes: list[Any], stored: Any) -> Anchor:

@@ -116,9 +116,11 @@ class _Follow:
         """Whether something mentions this name of a file together with what compiles."""
         for other, versions in self.views.items():
             known_as = self._known_as(other, file, name)
+            if not known_as:
+                continue
             mentions = [one.mentions for code in versions for one in code.functions.values()]
             mentions += [one.mentions for code in versions for one in code.statements]
-            if known_as and any(known_as & words and COMPILING & words for words in mentions):
+            if any(known_as & words and COMPILING & words for words in mentions):
                 return True
         return False
 

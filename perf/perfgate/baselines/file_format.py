@@ -42,7 +42,7 @@ UNSERIALIZABLE = "UNSERIALIZABLE"
 """How pytest-benchmark's JSON begins the text of a parameter that is no JSON."""
 
 
-class _Rows:
+class Rows:
     """A table being filled: equal rows are one."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ def pack(benchmarks: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]],
     names = sorted({name for one in benchmarks for name in one["extra_info"][OWN]["operators"]})
     fields: dict[str, list[str]] = {}
     metrics: dict[str, list[str]] = {}
-    rows = {name: _Rows() for name in ("counts", "provenance", "versions", *SHARED)}
+    rows = {name: Rows() for name in ("counts", "provenance", "versions", *SHARED)}
     packed = []
     for one in benchmarks:
         record = one["extra_info"][OWN]
@@ -112,7 +112,7 @@ def _pack_metric(name: str, metric: Mapping[str, Any], table: dict[str, list[str
     return without | ({"samples": samples} if samples else {})
 
 
-def _pack_provenance(provenance: Mapping[str, Any], versions: _Rows) -> dict[str, Any]:
+def _pack_provenance(provenance: Mapping[str, Any], versions: Rows) -> dict[str, Any]:
     packed = dict(provenance)
     if VERSIONS in packed:
         packed[VERSIONS] = versions.number(packed[VERSIONS])

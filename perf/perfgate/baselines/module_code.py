@@ -15,22 +15,9 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 NESTED = (ast.If, ast.Try, ast.TryStar, ast.ExceptHandler, ast.With)
 """Statements at the top of a module or class whose definitions are the module's or class's own."""
-CALLING = frozenset(
-    {
-        *(
-            "abstractmethod",
-            "cache",
-            "cached_property",
-            "classmethod",
-            "contextmanager",
-            "final",
-            "lru_cache",
-            "overload",
-        ),
-        *("override", "property", "setter", "staticmethod", "wraps"),
-        *("fixture", "hookimpl", "parametrize"),
-    }
-)
+_OF_PYTHON = {"abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "final", "lru_cache"}
+_OF_PYTHON |= {"overload", "override", "property", "setter", "staticmethod", "wraps"}
+CALLING = frozenset({*_OF_PYTHON, "fixture", "hookimpl", "parametrize"})
 """Decorators that call the function that they take, as it is."""
 HARMLESS_CALLS = frozenset({"dict", "float", "frozenset", "int", "len", "list", "range", "set", "str", "tuple"})
 SETTING = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Delete)

@@ -26,9 +26,6 @@ FAILING: tuple[Status, ...] = ("REGRESSED", "FELL_BACK", "MISSING")
 """What fails a test, whatever a project wants of INCONCLUSIVE: see :func:`fails`."""
 
 LATENCY, CALLS, FLOPS = "latency_s", "operator_calls", "flops"
-LOAD, FIRST_CALL = "load_s", "first_call_s"
-"""Cold times, one in each process: until a case is ready (imports, loading, quantizing), and its first call (compiling,
-warming up)."""
 NAMED_OPERATORS = 5
 """Operators whose counts changed that a reason names, the largest changes first; the rest is counted."""
 FEW, HOPELESS = 1.5, 100

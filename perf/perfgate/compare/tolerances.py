@@ -13,8 +13,10 @@ TAIL = 0.15
 """The slowest of many times, whose metrics' names end in ``_p95_s``, may become longer by this fraction: a few of them
 tell it."""
 TAIL_TIMES = "_p95_s"
-COLD_TIMES = frozenset({"load_s", "first_call_s"})
-"""Taken once in each process: see :data:`perfgate.compare.metric_verdict.LOAD`."""
+LOAD, FIRST_CALL = "load_s", "first_call_s"
+"""Cold times, one in each process: until a case is ready (imports, loading, quantizing), and its first call (compiling,
+warming up)."""
+COLD_TIMES = frozenset({LOAD, FIRST_CALL})
 COLD = 0.25
 """A cold time may become longer by this fraction: it is taken once in a process, while the other side loads too."""
 EXACT_RELATIVE = 0.005

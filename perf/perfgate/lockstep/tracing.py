@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ def begin() -> None:
 def current() -> CodeTrace | None:
     """The trace of this process, if there is one."""
     return _trace
+
+
+def part(name: str) -> AbstractContextManager[None]:
+    """What runs inside belongs to this case or table, where this process traces."""
+    return nullcontext() if _trace is None else _trace.part(name)
 
 
 def to_json(traced: Traced) -> dict[str, Any]:

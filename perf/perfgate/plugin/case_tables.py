@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from typing import Protocol
 
 import pytest
@@ -29,7 +28,7 @@ def row_of(item: pytest.Item) -> Row | None:
     return marker.args[0] if marker else None
 
 
-def test_of(item: pytest.Item) -> str:
+def node_of_test(item: pytest.Item) -> str:
     """The node id of an item's test, without the case."""
     return item.nodeid.partition("[")[0]
 
@@ -43,8 +42,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     marker = next(metafunc.definition.iter_markers("perfgate_cases"), None)
     if marker is None:
         return
-    trace = tracing.current()
-    with nullcontext() if trace is None else trace.part(metafunc.definition.nodeid):
+    with tracing.part(metafunc.definition.nodeid):
         rows = list(marker.args[0](metafunc.config))
     seen: set[str] = set()
     for row in rows:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from perfgate.compare.metric_verdict import FIRST_CALL, LOAD
+from perfgate.compare.tolerances import FIRST_CALL, LOAD
 from perfgate.lockstep import tracing
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
@@ -192,17 +192,15 @@ class WorkerLoop:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        trace = tracing.current()
-        with nullcontext() if trace is None else trace.part(self._record_of(item).key):
+        with tracing.part(self._record_of(item).key):
             return (yield)
 
     def _tell_trace(self, items: Mapping[str, pytest.Item]) -> None:
         trace = tracing.current()
         assert trace is not None, "the controller asked for a trace when it started this worker"
         trace.stop()
-        self._channel.answer(
-            "traced", **tracing.to_json(trace.traced({key: case_tables.test_of(item) for key, item in items.items()}))
-        )
+        tables = {key: case_tables.node_of_test(item) for key, item in items.items()}
+        self._channel.answer("traced", **tracing.to_json(trace.traced(tables)))
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         where = traceback.extract_tb(excinfo.tb)[-1]

@@ -102,6 +102,18 @@ class Comparison(Lockstep):
         )
 
 
+def give(comparison: Comparison, attribute: str, *, a: float, b: float) -> None:
+    """Let the workers of each side have this value."""
+    start = comparison._start
+
+    def started(name: str) -> Any:
+        worker = start(name)
+        setattr(worker, attribute, {"A": a, "B": b}[name])
+        return worker
+
+    comparison._start = started  # type: ignore[method-assign]
+
+
 def statuses(comparison: Comparison) -> dict[str, str]:
     return {key: case.verdict.status if case.verdict else "none" for key, case in comparison.cases.items()}
 
@@ -196,14 +208,7 @@ def test_a_load_that_takes_longer_is_found_with_the_pairs_that_the_latency_takes
 ) -> None:
     comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
     unchanged = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
-    start = comparison._start
-
-    def loading(name: str) -> Any:
-        worker: Any = start(name)
-        worker.load_s = load_s if name == "B" else 1.0
-        return worker
-
-    comparison._start = loading  # type: ignore[method-assign]
+    give(comparison, "load_s", a=1.0, b=load_s)
     comparison.run()
     unchanged.run()
     assert set(statuses(comparison).values()) == {status}
@@ -223,14 +228,7 @@ def test_a_short_load_is_not_compared() -> None:
 def test_what_calls_tell_of_themselves_is_compared(first_s: float, status: str) -> None:
     """The whole call takes as long as before; its first part took 10 ms."""
     comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
-    start = comparison._start
-
-    def telling(name: str) -> Any:
-        worker: Any = start(name)
-        worker.first_s = first_s if name == "B" else 0.01
-        return worker
-
-    comparison._start = telling  # type: ignore[method-assign]
+    give(comparison, "first_s", a=0.01, b=first_s)
     comparison.run()
     assert set(statuses(comparison).values()) == {status}
     known = set(comparison.cases["sum/a"].beside_log_ratios)

@@ -35,6 +35,7 @@ class Collected:
     """A function that pytest collects, with these marks; what it is parametrized by."""
 
     def __init__(self, *marks: pytest.MarkDecorator) -> None:
+        self.nodeid = "test_x.py::test_x"
         self.config = object()
         self.definition = self
         self.marks = marks
@@ -87,7 +88,9 @@ def parametrized(*rows: Row) -> list[object]:
     def test_something(case: Case) -> None: ...
 
     metafunc = SimpleNamespace(
-        definition=SimpleNamespace(iter_markers=lambda name: (m for m in test_something.pytestmark if m.name == name)),
+        definition=SimpleNamespace(
+            nodeid="x", iter_markers=lambda name: (m for m in test_something.pytestmark if m.name == name)
+        ),
         config=None,
         parametrize=lambda argument, params: made.extend(params),
     )

@@ -36,6 +36,12 @@ def stored(name):
     return kept[name]
 
 
+def by(name, maker):
+    if name not in kept:
+        kept[name] = maker()
+    return kept[name]
+
+
 @functools.cache
 def cached(name):
     return make(name)
@@ -207,6 +213,11 @@ def test_one_run_that_passes_by_is_enough(tools: Tools) -> None:
     """The second case makes "y" itself, and finds "x" made."""
     found = ran(tools, lambda m: m.stored("x"), lambda m: (m.stored("y"), m.stored("x")))
     assert found.cases["1"] == named("stored", "make")
+
+
+def test_what_another_function_made_counts_beside_what_the_case_makes(tools: Tools) -> None:
+    found = ran(tools, lambda m: m.by("v", m.one), lambda m: (m.by("w", m.two), m.by("v", m.one)))
+    assert found.cases["1"] == named("by", "two", "other", "one")
 
 
 def test_names(tools: Tools) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +12,26 @@ from typing import Any
 
 import pytest
 import torch
+from perfgate.compare import metrics
 from perfgate.measure import op_counts
 from perfgate.plugin.session import CONTEXT
+from perfgate.report import metric_list
 
 from fixtures import attention, linear, options, quantization
 from fixtures.attention import problems
 from fixtures.generation import encode, generate
 from fixtures.linear import make_problem
+from tests.support.measured_case import Bench
 
 TEXT = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n# fixtures/(\w+)/(\w+)\.py\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLES = re.findall(r"```python\n# (?:\w+/)+(\w+)/(\w+)\.py\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture
 def run_example(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the example of one folder; what it registers is gone afterwards."""
-    attention.backends(), quantization.schemes()
+    attention.backends(), quantization.schemes(), metrics.every()
+    monkeypatch.setattr(metrics, "_CLASSES", list(metrics._CLASSES))
     monkeypatch.setattr(attention, "_BACKENDS", dict(attention._BACKENDS))
     monkeypatch.setattr(quantization, "_SCHEMES", dict(quantization._SCHEMES))
 
@@ -40,6 +45,7 @@ def run_example(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_there_is_one_example_for_each_registry() -> None:
     assert sorted((folder, name) for folder, name, _ in EXAMPLES) == [
         ("attention", "plain"),
+        ("metrics", "page_faults"),
         ("quantization", "rounded"),
     ]
 
@@ -84,6 +90,24 @@ def test_quantization_example(run_example: Any) -> None:
     quantization._SCHEMES["rounded"] = replace(scheme, packages=("no-such-package",))
     reasons = {row.unavailable for row in linear_rows("rounded")}
     assert reasons == {"no-such-package is not installed (pip install no-such-package)"}
+
+
+def test_metric_example(run_example: Any) -> None:
+    run_example("metrics")
+    bench = Bench()
+    pages = 64
+
+    def touch(value: int = 42) -> int:
+        with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
+            for page in range(pages):
+                memory[page * mmap.PAGESIZE] = 1
+        return bench.fn(value)
+
+    bench.measure(touch)
+    found = bench.metric("page_faults")
+    assert pages <= found.value < 2 * pages
+    listed = {str(row["metric"]): row for row in metric_list.sections([bench.record])[0].table.rows}
+    assert listed["page_faults"]["judged"] == f"not judged: {metrics.of('page_faults').why_not}"
 
 
 def linear_rows(scheme: str) -> list[Any]:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from perfgate.compare.intervals import RatioEstimate
+from perfgate.compare import metrics
+from perfgate.compare.known_time import Estimated, NotJudged, Time, Undecided
 from perfgate.compare.metric_verdict import (
     CALLS,
     FAILING,
@@ -19,12 +20,9 @@ from perfgate.compare.metric_verdict import (
     Finding,
     Status,
     changed_operators,
-    judge_exact,
-    judge_ratio,
-    judge_work,
     largest_slowdown,
 )
-from perfgate.compare.quality_verdict import judge_bounded
+from perfgate.compare.metrics import Basis
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError, finite, items, mapping, one_of, text
@@ -42,17 +40,11 @@ __all__ = [
     "Verdict",
     "changed_operators",
     "judge",
-    "judge_bounded",
-    "judge_exact",
-    "judge_ratio",
-    "judge_work",
     "largest_slowdown",
     "undecided",
 ]
 
 KERNEL = "kernel"
-WEIGHED = ("peak_memory_bytes", "activation_peak_bytes")
-"""Metrics that depend on the memory meter."""
 
 
 @dataclass(frozen=True)
@@ -105,38 +97,6 @@ def _upper_end(findings: Sequence[Finding]) -> float | None:
     return highs[0] - 1 if highs else None
 
 
-@dataclass(frozen=True)
-class Estimated:
-    """The times were compared: ``estimate`` is the ratio of latencies, after / before, with its intervals; None before
-    there are pairs enough for one. ``pairs_needed``: about how many would decide it, where known. ``times_s``: both
-    sides' seconds a call. ``beside`` are the ratios of its other times, by metric: they decide what they can with the
-    pairs that the latency takes."""
-
-    estimate: RatioEstimate | None
-    pairs_needed: int | None = None
-    times_s: tuple[float, float] | None = None
-    beside: Mapping[str, RatioEstimate] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NotJudged:
-    """The times were not to be compared; ``reason`` says why a difference would be noise. It decides nothing."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """There is no estimate, and more pairs would give none: ``reason`` says why."""
-
-    reason: str
-    times_s: tuple[float, float] | None = None
-
-
-Time = Estimated | NotJudged | Undecided
-"""What is known of a case's time."""
-
-
 def judge(
     before: Record | None, after: Record | None, time: Time, tolerances: Tolerances, *, same_versions: bool
 ) -> Verdict:
@@ -158,24 +118,24 @@ def judge(
         return _one_sided(before, after)
     if differences := _differences(before, after):
         return Verdict("INCOMPARABLE", "; ".join(differences))
-    findings = _time(before, after, time, tolerances.time)
-    findings += _kernels(before, after, same_versions)
-    findings += judge_work(before, after, same_versions)
-    must_repeat = same_versions and isinstance(time, NotJudged)
-    findings += _amounts(before, after, tolerances, must_repeat=must_repeat)
+    findings = _findings(Basis(before, after, time, tolerances, same_versions))
     if not findings:
         return Verdict("INCONCLUSIVE", "the two sides have no metric in common that is judged")
     estimate = time.estimate if isinstance(time, Estimated) else None
     at_most = None if estimate is None else largest_slowdown(estimate)
-    findings += [finding for finding in _beside(time, tolerances) if finding.status != "INCONCLUSIVE"]
     worst = min((finding.status for finding in findings), key=WORST_FIRST.index)
     return Verdict(worst, _told(findings, worst), tuple(findings), at_most)
 
 
-def _beside(time: Time, tolerances: Tolerances) -> list[Finding]:
-    """The findings about the times beside the latency."""
-    found = time.beside if isinstance(time, Estimated) else {}
-    return [judge_ratio(one, tolerances.of_time(metric), metric=metric) for metric, one in found.items()]
+def _findings(basis: Basis) -> list[Finding]:
+    """One for each metric that says something, the latency's first, and one about another kernel."""
+    beside = basis.time.beside if isinstance(basis.time, Estimated) else {}
+    both = {**basis.before.metrics, **basis.after.metrics}
+    quantities = [(name, metrics.of(name, both.get(name))) for name in dict.fromkeys((LATENCY, *both, *beside))]
+    quantities.sort(key=lambda one: one[1].place)
+    told = [finding for name, one in quantities if (finding := one.judge(name, basis)) is not None]
+    after_latency = 1 if told and told[0].metric == LATENCY else 0
+    return told[:after_latency] + _kernels(basis) + told[after_latency:]
 
 
 def undecided(verdicts: Collection[Verdict]) -> list[str]:
@@ -190,30 +150,6 @@ def undecided(verdicts: Collection[Verdict]) -> list[str]:
     ]
     told = "; ".join(part for part in parts if not part.startswith("0 "))
     return [f"{len(left)} of {len(verdicts)} cases are NOT JUDGED: {told}"]
-
-
-def _time(before: Record, after: Record, time: Time, tolerance: float) -> list[Finding]:
-    """The finding about the latency; none where a side has none and nothing was estimated."""
-    estimate = time.estimate if isinstance(time, Estimated) else None
-    if estimate is None and (doubted := _doubted(before, after)):
-        finding = Finding(LATENCY, "INCONCLUSIVE", doubted, tolerance=tolerance)
-    elif isinstance(time, NotJudged):
-        return [Finding(LATENCY, "SAME", f"time not judged: {time.reason}")]
-    elif isinstance(time, Undecided):
-        finding = Finding(LATENCY, "INCONCLUSIVE", time.reason, tolerance=tolerance)
-    elif estimate is not None or (LATENCY in before.metrics and LATENCY in after.metrics):
-        finding = judge_ratio(estimate, tolerance, pairs_needed=time.pairs_needed)
-    else:
-        return []
-    if not isinstance(time, NotJudged) and time.times_s is not None:
-        finding = replace(finding, before=time.times_s[0], after=time.times_s[1], unit="s")
-    return [finding]
-
-
-def _doubted(before: Record, after: Record) -> str:
-    """Why the times of one of them cannot be trusted; empty where both can."""
-    told = (("before", before), ("now", after))
-    return "; ".join(f"{when}: {doubt}" for when, record in told for doubt in record.doubts)
 
 
 def _one_sided(before: Record | None, after: Record | None) -> Verdict:
@@ -267,38 +203,15 @@ def _differences(before: Record, after: Record) -> list[str]:
     return found
 
 
-def _kernels(before: Record, after: Record, same_versions: bool) -> list[Finding]:
+def _kernels(basis: Basis) -> list[Finding]:
     """Another kernel than before: explained where the library versions differ, fallen back where they are the same."""
-    a, b = before.provenance.get(KERNEL), after.provenance.get(KERNEL)
+    a, b = (record.provenance.get(KERNEL) for record in (basis.before, basis.after))
     if a is None or b is None or a == b:
         return []
     changed = f"{a} ran before, {b} runs now"
-    if same_versions:
+    if basis.same_versions:
         return [Finding(KERNEL, "FELL_BACK", f"{changed}, with the same library versions")]
     return [Finding(KERNEL, "SAME", f"{changed}; the library versions differ")]
-
-
-def _amounts(before: Record, after: Record, tolerances: Tolerances, *, must_repeat: bool) -> list[Finding]:
-    """The exact and bounded metrics apart from work: one finding for each that either side has."""
-    findings = []
-    meters = [record.provenance.get("memory_meter") for record in (before, after)]
-    for name in dict.fromkeys((*before.metrics, *after.metrics)):
-        a, b = before.metrics.get(name), after.metrics.get(name)
-        if "sampled" in (a and a.kind, b and b.kind):
-            continue
-        if a is None or b is None:
-            gone = b is None
-            reason = "measured before, but not now" if gone else "not measured before"
-            findings.append(Finding(name, "MISSING" if gone else "NEW", reason))
-        elif name in (CALLS, FLOPS):
-            continue
-        elif a.kind == b.kind == "bounded":
-            findings.append(judge_bounded(name, a, b, tolerances, must_repeat=must_repeat))
-        elif name in WEIGHED and meters[0] != meters[1]:
-            findings.append(Finding(name, "INCOMPARABLE", f"weighed by {meters[0]} before, by {meters[1]} now"))
-        else:
-            findings.append(judge_exact(name, a, b, tolerances))
-    return findings
 
 
 def _told(findings: Sequence[Finding], worst: Status) -> str:

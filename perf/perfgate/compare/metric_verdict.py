@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from perfgate.compare.intervals import LOOKS, RatioEstimate
 from perfgate.compare.tolerances import Tolerances
-from perfgate.records.record import Metric, Record
+from perfgate.records.record import Metric
 from perfgate.records.validate import RecordError, finite, mapping, one_of, text
 
 Status = Literal[
@@ -171,25 +171,7 @@ def judge_exact(name: str, before: Metric, after: Metric, tolerances: Tolerances
         return other
     smaller = min(abs(before.value), abs(after.value))
     allowed = max(tolerances.exact_relative * smaller, tolerances.exact_bytes if before.unit == "bytes" else 0)
-    return _by_amount(name, before, after, allowed)
-
-
-def judge_work(before: Record, after: Record, same_versions: bool) -> tuple[Finding, ...]:
-    """Judge operator calls and FLOPs, where both sides have them. One more is worse, one less is better; where library
-    versions differ, that explains it. The operators whose counts changed are named."""
-    findings = []
-    operators = changed_operators(before.operators, after.operators)
-    for name in (CALLS, FLOPS):
-        a, b = before.metrics.get(name), after.metrics.get(name)
-        if a is None or b is None:
-            continue
-        finding = unlike(name, a, b) or _by_amount(name, a, b, 0)
-        if finding.status in ("REGRESSED", "IMPROVED") and not same_versions:
-            finding = replace(finding, status="SAME", reason=f"{finding.reason}; the library versions differ")
-        if operators and name == CALLS:
-            finding = replace(finding, reason=f"{finding.reason}; {operators}")
-        findings.append(finding)
-    return tuple(findings)
+    return judge_amount(name, before, after, allowed)
 
 
 def changed_operators(before: Mapping[str, int], after: Mapping[str, int]) -> str:
@@ -208,7 +190,7 @@ def unlike(name: str, before: Metric, after: Metric) -> Finding | None:
     return None if a == b else Finding(name, "INCOMPARABLE", f"was {', '.join(a)}; is {', '.join(b)}")
 
 
-def _by_amount(name: str, before: Metric, after: Metric, allowed: float) -> Finding:
+def judge_amount(name: str, before: Metric, after: Metric, allowed: float) -> Finding:
     """Worse or better by more than ``allowed``, in the metric's unit."""
     grown = after.value - before.value
     worse = {"lower": grown, "higher": -grown, "none": 0}[before.better]

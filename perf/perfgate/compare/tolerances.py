@@ -12,11 +12,6 @@ and less than the regressions that people met in these libraries' releases (7% a
 TAIL = 0.15
 """The slowest of many times, whose metrics' names end in ``_p95_s``, may become longer by this fraction: a few of them
 tell it."""
-TAIL_TIMES = "_p95_s"
-LOAD, FIRST_CALL = "load_s", "first_call_s"
-"""Cold times, one in each process: until a case is ready (imports, loading, quantizing), and its first call (compiling,
-warming up)."""
-COLD_TIMES = frozenset({LOAD, FIRST_CALL})
 COLD = 0.25
 """A cold time may become longer by this fraction: it is taken once in a process, while the other side loads too."""
 EXACT_RELATIVE = 0.005
@@ -68,12 +63,6 @@ class Tolerances:
         ):
             if not fine:
                 raise ValueError(f"tolerance {name}: got {getattr(self, name)!r}, expected {allowed}")
-
-    def of_time(self, metric: str) -> float:
-        """Of one of the times."""
-        if metric in COLD_TIMES:
-            return self.cold
-        return self.tail if metric.endswith(TAIL_TIMES) else self.time
 
 
 TolerancesOf = Callable[[str], Tolerances]

@@ -16,18 +16,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
+from perfgate.compare import metrics
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
-from perfgate.compare.tolerances import COLD_TIMES, TolerancesOf
+from perfgate.compare.tolerances import TolerancesOf
 from perfgate.lockstep import pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
 from perfgate.lockstep.worker_client import Worker, WorkerError
 from perfgate.measure.clocks import Clock
 from perfgate.records.record import Record
-
-SHORTEST_COLD_S, SHORTEST_S = 0.5, 1e-3
-"""Shorter times beside the latency are not compared: what else a process does weighs as much, or the clock does."""
 
 
 class Display(Protocol):
@@ -150,9 +148,7 @@ class Comparison:
             for name, seconds in taken.times_s.items():
                 self.times_s[name].append(seconds)
             for metric, by_side in taken.beside_s.items():
-                if len(by_side) == 2 and min(by_side.values()) >= (
-                    SHORTEST_COLD_S if metric in COLD_TIMES else SHORTEST_S
-                ):
+                if len(by_side) == 2 and min(by_side.values()) >= metrics.time_beside(metric).shortest_s:
                     self.beside_log_ratios.setdefault(metric, []).append(math.log(by_side["B"] / by_side["A"]))
 
 
@@ -325,7 +321,8 @@ class Lockstep:
             groups[name] = f"{metric} of {groups[key]}"
         estimates = paired_intervals(log_ratios, groups, alpha=self.plan.alpha)
         bounds = {key: allowed.time for key, allowed in tolerances.items()}
-        bounds |= {name: tolerances[key].of_time(metric) for (key, metric), name in beside.items()}
+        for (key, metric), name in beside.items():
+            bounds[name] = metrics.time_beside(metric).tolerance(tolerances[key])
         needed = pairs_needed(log_ratios, groups, tolerances=bounds, alpha=self.plan.alpha)
         same = self.sides["A"].versions == self.sides["B"].versions
         for key, case in self.cases.items():

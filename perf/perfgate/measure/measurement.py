@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import fmean, median
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perfgate.compare.intervals import median_interval
+from perfgate.compare import metrics
+from perfgate.compare.metrics import Quantity, Seen, Surroundings
 from perfgate.machine import environment
 from perfgate.machine.accelerator import Accelerator
 from perfgate.machine.energy import Counter
 from perfgate.measure import fault_injection, memory, op_counts, timers
 from perfgate.measure.clocks import Clock
-from perfgate.measure.energy_meter import EnergyMeter
 from perfgate.measure.op_counts import Counts, Work
 from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
@@ -157,13 +156,14 @@ class Measure:
         warm_s = rounds.warm(call, cold_s)
         gc.collect()
         calls = rounds.calls_per_round(call, warm_s) if inputs is None else 1
-        energy = EnergyMeter(self.instruments.energy, self.instruments.clock)
-        if inputs is None:
-            timed = rounds.until_precise(call, calls, samples)
-        else:
-            timed = rounds.by_input(lambda one: fn(one, *args, **kwargs), inputs, samples)
-        self._add_energy(energy.per_call_j(timed.calls), work.tokens)
-        self._note_timing(timed, call)
+        quantities = metrics.new()
+        with metrics.measured(quantities, Surroundings(self.instruments.clock, self.instruments.energy)):
+            if inputs is None:
+                timed = rounds.until_precise(call, calls, samples)
+            else:
+                timed = rounds.by_input(lambda one: fn(one, *args, **kwargs), inputs, samples)
+        self._note_timing(timed)
+        waited_s = self._waited_s(call)
 
         weighed, peak = self._weigh(call)
         counted, counts = op_counts.count(call)
@@ -176,7 +176,9 @@ class Measure:
         if check is not None:
             check(counted)
 
-        self._fill(timed, peak, counts, work, weights_bytes, by_input=inputs is not None)
+        by_input = inputs is not None
+        seen = self._seen(timed, work, counts, by_input=by_input, waited_s=waited_s)
+        self._fill(quantities, replace(seen, weights_bytes=weights_bytes, peak_bytes=peak), counts)
         self._replay.replay(timed.times)
         if kernel is not None:
             self._require_kernel(kernel, counts)
@@ -228,37 +230,24 @@ class Measure:
     def _weigh(self, call: Callable[[], Any]) -> tuple[Any, int | None]:
         meter = self.instruments.proved_meter()
         if meter is None:
+            self.record.notes.append(self.instruments.no_meter or "peak memory was not measured")
             return call(), None
         gc.collect()
         self.record.provenance["memory_meter"] = meter.name
-        result, peak = meter.peak_of(call)
-        for name, amount in meter.beside().items():
-            self.add(name, Metric("sampled", "bytes", "none", amount))
-        return result, peak
+        return meter.peak_of(call)
 
-    def _note_timing(self, timed: Timed, call: Callable[[], Any]) -> None:
+    def _note_timing(self, timed: Timed) -> None:
         """How it was timed, and how the device was meanwhile."""
         self.record.stopped_by = timed.stopped_by
         self.record.clock = self._timer.name
         self._note_health()
-        self._add_wall_time(call)
-
-    def _add_wall_time(self, call: Callable[[], Any]) -> None:
-        """What a caller waits for one call, beside what the device does in it: the difference is launch overhead."""
         if self._timer.note is not None:
             self.record.notes.append(self._timer.note)
-        waited = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS)]
-        if times := [seconds for seconds in waited if seconds is not None]:
-            self.add("wall_latency_s", _sampled(times, by_input=False))
 
-    def _add_energy(self, per_call_j: float | None, tokens: float) -> None:
-        """What the device, or the processor, used for a call, and for a token of it; nothing where no counter tells."""
-        if per_call_j is None or self.instruments.energy is None:
-            return
-        self.record.provenance["energy_counter"] = self.instruments.energy.name
-        self.add("energy_per_call_j", Metric("sampled", "J", "lower", per_call_j))
-        if tokens:
-            self.add("energy_per_token_j", Metric("sampled", "J", "lower", per_call_j / tokens))
+    def _waited_s(self, call: Callable[[], Any]) -> list[float]:
+        """What a caller waits for a call, in seconds, where the timer times something else."""
+        waited = [self._timer.wall_s(call) for _ in range(MIN_ROUNDS)]
+        return [seconds for seconds in waited if seconds is not None]
 
     def _note_health(self) -> None:
         """What the watch saw while the rounds ran, into the record."""
@@ -269,45 +258,30 @@ class Measure:
         self.record.doubts = watch.doubts
         self.record.notes += watch.notes
 
-    def _fill(
-        self,
-        timed: Timed,
-        peak: int | None,
-        counts: Counts | None,
-        work: Work,
-        weights_bytes: int | None,
-        *,
-        by_input: bool,
-    ) -> None:
-        metrics = self.record.metrics
-        latency = metrics["latency_s"] = _sampled(timed.times, by_input=by_input)
-        for name, values in timed.extra.items():
-            metrics[name] = _sampled(values, by_input=by_input)
+    def _seen(
+        self, timed: Timed, work: Work, counts: Counts | None, *, by_input: bool, waited_s: Sequence[float] = ()
+    ) -> Seen:
+        """What the passes saw, apart from the memory of the measured call."""
+        return Seen(
+            times_s=timed.times,
+            extra_s=timed.extra,
+            calls=timed.calls,
+            by_input=by_input,
+            waited_s=waited_s,
+            tokens=work.tokens,
+            flops=work.flops or (counts.flops if counts else 0),
+            bytes=work.bytes,
+            operator_calls=None if counts is None else counts.calls,
+            resident_set_bytes=memory.resident_set_bytes(),
+            beside_bytes={} if self.instruments.meter is None else self.instruments.meter.beside(),
+            provenance=self.record.provenance,
+        )
 
-        def rate(amount: float, unit: str) -> Metric:
-            return Metric(kind="sampled", unit=unit, better="higher", value=amount / latency.value)
-
-        def exact(value: int, unit: str, better: str = "lower") -> Metric:
-            return Metric(kind="exact", unit=unit, better=better, value=value)  # type: ignore[arg-type]  # validated there
-
-        if work.tokens:
-            metrics["throughput_tokens_per_s"] = rate(work.tokens, "tokens/s")
-        flops = work.flops or (counts.flops if counts else 0)
-        if flops:
-            metrics["flops"] = exact(flops, "flop")
-            metrics["throughput_flop_per_s"] = rate(flops, "flop/s")
-        if work.bytes:
-            metrics["bandwidth_bytes_per_s"] = rate(work.bytes, "bytes/s")
-        if weights_bytes is not None:
-            metrics["weights_bytes"] = exact(weights_bytes, "bytes")
-        if peak is not None:
-            metrics["activation_peak_bytes"] = exact(peak, "bytes")
-            metrics["peak_memory_bytes"] = exact((weights_bytes or 0) + peak, "bytes")
-        else:
-            self.record.notes.append(self.instruments.no_meter or "peak memory was not measured")
-        metrics["resident_set_bytes"] = Metric("sampled", "bytes", "none", memory.resident_set_bytes())
+    def _fill(self, quantities: Sequence[Quantity], seen: Seen, counts: Counts | None) -> None:
+        """The record's metrics and its operators."""
+        for quantity in quantities:
+            self.record.metrics.update(quantity.recorded(seen))
         if counts is not None:
-            metrics["operator_calls"] = exact(counts.calls, "calls")
             self.record.operators = dict(sorted(counts.operators.items()))
 
     def _require_kernel(self, kernel: Kernel, counts: Counts | None) -> None:
@@ -325,16 +299,3 @@ class Measure:
             f"must run; {'instead ran ' + ', '.join(wrong) if wrong else 'none of it ran'}; "
             f"kernels seen: {', '.join(seen) or 'none known'}"
         )
-
-
-def _sampled(values: list[float], *, by_input: bool) -> Metric:
-    """Rounds of one input: their median and its interval. One round per input: the mean over the inputs."""
-    estimate = None if by_input else median_interval(values)
-    return Metric(
-        kind="sampled",
-        unit="s",
-        better="lower",
-        value=fmean(values) if by_input else median(values),
-        samples=tuple(values),
-        interval=None if estimate is None else (estimate.low, estimate.high),
-    )

@@ -18,7 +18,7 @@ from perfgate.plugin.record_log import by_status
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import relative
 from perfgate.records.record import SCHEMA
-from perfgate.report import Section, run_summary, write
+from perfgate.report import Section, metric_list, run_summary, write
 from perfgate.report.results import Results
 
 
@@ -71,6 +71,7 @@ class SessionReport:
             run_summary.outcome(self.head, records),
             *suite,
             *past,
+            *metric_list.sections(records),
             run_summary.about(self.head),
         ]
         found = Results(self.head, records, self._sections)

@@ -10,11 +10,13 @@ import os
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from perfgate.compare.tolerances import FIRST_CALL, LOAD
+from perfgate.compare import metrics
+from perfgate.compare.metrics.process_times import FIRST_CALL, LOAD
 from perfgate.lockstep import tracing
 from perfgate.lockstep.channel import CORE, Channel
 from perfgate.measure import fault_injection, op_counts
@@ -154,7 +156,8 @@ class WorkerMeasure(Measure):
     ) -> None:
         _, peak = self._weigh(call)
         _, counts = op_counts.count(call)
-        self._fill(Timed([warm_s]), peak, counts, work, weights_bytes, by_input=True)
+        seen = self._seen(Timed([warm_s]), work, counts, by_input=True)
+        self._fill(metrics.new(), replace(seen, weights_bytes=weights_bytes, peak_bytes=peak), counts)
         if kernel is not None:
             self._require_kernel(kernel, counts)
         self._channel.answer("exact", record=self.record.to_json())

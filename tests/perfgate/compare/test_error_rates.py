@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from perfgate.compare.case_verdict import judge_ratio
 from perfgate.compare.intervals import LOOKS, paired_intervals
+from perfgate.compare.metric_verdict import judge_ratio
 from perfgate.compare.tolerances import ALPHA, SAME_RISK, TIME
 from scipy import stats
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perfgate.compare.case_verdict import judge_ratio
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
+from perfgate.compare.metric_verdict import judge_ratio
 from perfgate.compare.spread import PRIOR_DF, trim, trimmed
 from perfgate.compare.tolerances import SAME_RISK
 from scipy import stats

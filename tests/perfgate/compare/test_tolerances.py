@@ -45,9 +45,3 @@ def test_these_make_sense(given: dict[str, Any]) -> None:
 def test_these_do_not_and_the_field_is_named(name: str, number: float) -> None:
     with pytest.raises(ValueError, match=f"tolerance {name}: got {number!r}"):
         Tolerances(**{name: number})  # type: ignore[arg-type]  # one of them takes whole numbers
-
-
-def test_each_time_has_its_tolerance() -> None:
-    found = Tolerances(time=0.01, tail=0.02, cold=0.03)
-    names = {"latency_s": 0.01, "ttft_s": 0.01, "tpot_p95_s": 0.02, "load_s": 0.03, "first_call_s": 0.03}
-    assert {name: found.of_time(name) for name in names} == names

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
+from perfgate.compare import metrics
+from perfgate.compare.metrics.energy import EnergyPerCall
 from perfgate.measure.clocks import FakeClock
-from perfgate.measure.energy_meter import EnergyMeter
 
 from tests.support.measured_case import Bench
 
@@ -28,15 +29,19 @@ class FakeCounter:
 @pytest.mark.parametrize(("calls", "seconds", "expected"), [(4, 2.0, 5.0), (4, 0.5, None), (0, 2.0, None)])
 def test_joules_a_call(calls: int, seconds: float, expected: float | None) -> None:
     counter, clock = FakeCounter(), FakeClock(itertools.repeat(0.0))
-    meter = EnergyMeter(counter, clock)
-    counter.shown += 20
-    clock.advance(seconds)
-    assert meter.per_call_j(calls) == expected
+    meter = EnergyPerCall()
+    with metrics.measured([meter], metrics.Surroundings(clock, counter)):
+        counter.shown += 20
+        clock.advance(seconds)
+    assert meter.value(metrics.Seen([], calls)) == expected
 
 
 def test_without_a_counter_nothing_is_told() -> None:
     clock = FakeClock()
-    assert EnergyMeter(None, clock).per_call_j(3) is None
+    meter = EnergyPerCall()
+    with metrics.measured([meter], metrics.Surroundings(clock)):
+        pass
+    assert meter.value(metrics.Seen([], 3)) is None
     assert clock.time_s == 0.0, "the clock was not even asked"
 
 

@@ -34,7 +34,8 @@ def measure_row(case: GenerationCase, subject: Subject, measure: Measure) -> tup
         fixtures.quality.QualityError: wrong tokens, weights or quality.
     """
     reference = subject.reference if measure.checked else None  # before the row's own model: only one is in memory
-    loaded = subject.loaded(case.scheme)
+    loaded = subject.loaded(case.scheme, measure.weighed if measure.weighs else None)
+    measure.loaded(loaded.loading_peak_bytes)
     quality.require_weights(loaded, case.key)
     backend = use(loaded, case.attention)
     describe(measure, subject, loaded, backend)

@@ -41,11 +41,12 @@ FA2 = ("fa2", "fa2-triton", "flash-attn-2")
 BOTH = ("fa1+fa2", "fa1+flash-attn-2")
 FLASH = ("fa1", "fa1-triton", "flash-attn-1", *FA2, *BOTH)
 
-QUALITY, ENERGY = "quality", "energy_per_token_j"
+QUALITY, ENERGY, LOADING = "quality", "energy_per_token_j", "loading_peak_bytes"
 COLUMNS = (
     Column("row", "row"),
     Column("weights_bytes", "weights MiB", mebibytes),
     Column("peak_memory_bytes", "peak MiB", mebibytes),
+    Column(LOADING, "loading MiB", mebibytes),
     Column("latency_s", "avg s/input", seconds),
     Column("total_s", "total s", decimals(1)),
     Column("throughput_tokens_per_s", "tokens/s", decimals(1)),
@@ -60,10 +61,12 @@ COLUMNS = (
     Column(HUMAN, "human score", decimals(2)),
 )
 """``QUALITY`` is there only where a row is of a synthetic model: why its numbers beside it judge no model. ``HUMAN`` is
-there only where a person has scored the answers, ``ENERGY`` where a counter could be read."""
+there only where a person has scored the answers, ``ENERGY`` where a counter could be read, ``LOADING`` where a meter
+weighed it."""
 
 LEAST_IMPORTANT = (
     "total_s",
+    LOADING,
     "exact_match_tokens",
     "perplexity",
     ENERGY,
@@ -177,7 +180,7 @@ def _served(rows: Sequence[Record]) -> list[Section]:
 def _table(rows: Sequence[Record]) -> Table:
     """The experiment's table, without the columns that no row has anything for."""
     cells = [_row(record, COLUMNS) for record in rows]
-    absent = {key for key in (QUALITY, HUMAN, ENERGY) if all(row[key] is None for row in cells)}
+    absent = {key for key in (QUALITY, HUMAN, ENERGY, LOADING) if all(row[key] is None for row in cells)}
     columns = [column for column in COLUMNS if column.key not in absent]
     kept = [{key: value for key, value in row.items() if key not in absent} for row in cells]
     return Table(columns, kept, LEAST_IMPORTANT)

@@ -201,6 +201,7 @@ def require_measured(record: dict[str, Any]) -> None:
     assert metrics["ttft_s"]["value"] < metrics["latency_s"]["value"]
     assert metrics["peak_memory_bytes"]["value"] > metrics["weights_bytes"]["value"] > 0
     assert metrics["activation_peak_bytes"]["value"] > 0
+    assert metrics["loading_peak_bytes"]["value"] > metrics["weights_bytes"]["value"]
     assert {"tpot_s", "kl_divergence_nats", "top1_agreement", "perplexity", "exact_match_tokens"} <= set(metrics)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from perfgate.compare import metrics
 from perfgate.compare.metrics import Quantity, Seen, Surroundings
+from perfgate.compare.metrics.memory import LOADING
 from perfgate.machine import environment
 from perfgate.machine.accelerator import Accelerator
 from perfgate.machine.energy import Counter
@@ -217,6 +218,23 @@ class Measure:
         """Peak memory of one more untimed call, in bytes, for invariants between calls; None without a meter."""
         meter = self.instruments.proved_meter()
         return None if meter is None else meter.peak_of(call)[1]
+
+    @property
+    def weighs(self) -> bool:
+        """Whether memory is weighed here: what is loaded before the measured call is then loaded by ``weighed``."""
+        return not self.disabled
+
+    def weighed(self, load: Callable[[], Any]) -> tuple[Any, int | None]:
+        """Load, once, what the measured call needs; returns it and the peak of the memory meanwhile, in bytes; None
+        without a meter. Record it with :meth:`loaded`."""
+        meter = self.instruments.proved_meter()
+        gc.collect()
+        return (load(), None) if meter is None else meter.peak_of_one(load)
+
+    def loaded(self, peak_bytes: int | None) -> None:
+        """Record the peak of loading, which cases that share what was loaded have in common."""
+        if peak_bytes is not None:
+            self.add(LOADING, Metric("exact", "bytes", "lower", peak_bytes))
 
     def add(self, name: str, metric: Metric) -> None:
         """Add a metric that the benchmark computed itself (bounded metrics, mostly) to the case's record."""

@@ -36,6 +36,10 @@ class Meter(Protocol):
         """Run ``call``; return its result and the peak of the bytes allocated meanwhile."""
         ...
 
+    def peak_of_one(self, call: Callable[[], T]) -> tuple[T, int]:
+        """The same of a call that is made once and never again, as loading is."""
+        ...
+
     def beside(self) -> Mapping[str, int]:
         """What else was read during the last call, in bytes by metric name: reported, never judged."""
         ...
@@ -60,6 +64,8 @@ class HeapMeter:
                 result = call()
             return result, int(memray.FileReader(capture).metadata.peak_memory)
 
+    peak_of_one = peak_of
+
     def beside(self) -> dict[str, int]:
         return {}
 
@@ -81,8 +87,11 @@ class AllocatorMeter:
     _beside: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def peak_of(self, call: Callable[[], T]) -> tuple[T, int]:
-        accelerator = self.accelerator
         call()
+        return self.peak_of_one(call)
+
+    def peak_of_one(self, call: Callable[[], T]) -> tuple[T, int]:
+        accelerator = self.accelerator
         accelerator.find_devices()
         accelerator.synchronize()
         accelerator.clear()
@@ -118,6 +127,8 @@ class FakeMeter:
 
     def peak_of(self, call: Callable[[], T]) -> tuple[T, int]:
         return call(), self.peak_bytes
+
+    peak_of_one = peak_of
 
     def beside(self) -> dict[str, int]:
         return {}

@@ -63,6 +63,11 @@ class WorkerMeasure(Measure):
         return True
 
     @property
+    def weighs(self) -> bool:
+        """In the exact pass, which is the checked one."""
+        return self.checked
+
+    @property
     def checked(self) -> bool:
         return self._channel.checked
 

@@ -1,7 +1,7 @@
 """Rendering alone: sections -> terminal, Markdown, HTML page, charts, results.json.
 
-Door (what other rooms may import): this module, for what a section is made of; ``grouping``, ``ratio_chart``,
-``results``, ``run_summary``, ``terminal``, ``write``.
+Door (what other rooms may import): this module, for what a section is made of; ``grouping``, ``metric_list``,
+``ratio_chart``, ``results``, ``run_summary``, ``terminal``, ``write``.
 """
 
 from perfgate.report.charts import Axis, Chart, Series

@@ -53,6 +53,27 @@ class TestPasses:
         assert bench.measure(bench.fn, value="result") == "result"
 
 
+class TestLoading:
+    def test_it_is_made_once_and_its_peak_recorded(self) -> None:
+        bench = Bench()
+        loaded, peak_bytes = bench.measure.weighed(bench.fn)
+        bench.measure.loaded(peak_bytes)
+        assert (loaded, bench.calls) == (42, 1)
+        metric = bench.metric("loading_peak_bytes")
+        assert (metric.value, metric.kind, metric.unit, metric.better) == (PEAK, "exact", "bytes", "lower")
+
+    def test_without_a_meter_it_is_made_and_nothing_recorded(self) -> None:
+        bench = Bench()
+        bench.measure.instruments.meter = None
+        bench.measure.loaded(bench.measure.weighed(bench.fn)[1])
+        assert bench.calls == 1
+        assert bench.record.metrics == {}
+
+    @pytest.mark.parametrize("disabled", [True, False])
+    def test_where_nothing_is_measured_nothing_is_weighed(self, disabled: bool) -> None:
+        assert Bench(disabled=disabled).measure.weighs is not disabled
+
+
 class TestCorrectness:
     def test_a_wrong_result_is_not_timed(self) -> None:
         bench = Bench()

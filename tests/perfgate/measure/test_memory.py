@@ -112,6 +112,12 @@ class TestAllocatorMeter:
         with pytest.raises(AssertionError, match=str(8 * MIB)):
             require_true_peak(NeverWarm)
 
+    def test_of_what_is_called_once_tells_the_first_call(self) -> None:
+        """Loading is made once: what only a first call allocates is in it."""
+        case = Case()
+        first = AllocatorMeter(case.device).peak_of_one(case)[1]
+        assert first > AllocatorMeter(case.device).peak_of(case)[1]
+
     def test_tells_what_is_reserved_and_what_the_driver_counts_beside_it(self) -> None:
         case = Case()
         case.device.others_bytes = 50 * MIB

@@ -178,6 +178,7 @@ class TestMeasure:
         seen: list[int] = []
         case.measure(case.call, check=seen.append)
         assert seen == ([42] if checked else [])
+        assert case.measure.weighs is checked, "loading is weighed in the exact pass alone: lockstep times it"
 
 
 class TestLoop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from perfgate.compare.metrics import memory
 from perfgate.compare.metrics.quantity import Seen
 from perfgate.records.record import Metric
@@ -28,6 +29,16 @@ def test_each_device_of_several_is_told() -> None:
     }
     assert memory.DriverMemory().value(seen) == 9
     assert memory.ReservedPeak().value(seen) is None
+
+
+@pytest.mark.parametrize(("more_mib", "status"), [(7, "SAME"), (9, "REGRESSED")])
+def test_loading_may_import_more(more_mib: int, status: str) -> None:
+    before, after = (
+        {"loading_peak_bytes": Metric("exact", "bytes", "lower", mib * 2**20)} for mib in (500, 500 + more_mib)
+    )
+    finding = judged("loading_peak_bytes", of(before), of(after))
+    assert finding is not None
+    assert finding.status == status
 
 
 def test_a_peak_is_compared_where_one_meter_weighed_both() -> None:

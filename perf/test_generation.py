@@ -10,9 +10,11 @@ from perfgate import Measure, Work, cases
 from fixtures import attention, quality
 from fixtures.attention.checks import note_choices
 from fixtures.case_tables.generation import (
+    AllCoresCase,
     GenerationCase,
     LongGenerationCase,
     ServedCase,
+    all_cores_rows,
     generation_rows,
     long_rows,
     served_rows,
@@ -72,6 +74,12 @@ def test_generation(case: GenerationCase, subject: Subject, measure: Measure, sc
     loaded, backend = measure_row(case, subject, measure)
     if scoring is not None and not measure.disabled:
         scoring.collect(subject, loaded, backend, case.batch_size)
+
+
+@cases(all_cores_rows)
+def test_generation_all_cores(case: AllCoresCase, subject: Subject, measure: Measure) -> None:
+    """A row of the experiment that a comparison runs on all cores."""
+    measure_row(case, subject, measure)
 
 
 @cases(long_rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import Case, Measure, Row, Work, cases, device_of, part, versions
+from perfgate import ALL_CORES, Case, Measure, Row, Work, cases, device_of, part, versions
 
 from fixtures import devices, linear, quantization
 from fixtures.ceilings import Ceilings, add_shares
@@ -27,6 +27,8 @@ CPU_SOME: dict[tuple[int, int], tuple[tuple[int, ...], tuple[str, ...]]] = {
     (4096, 14336): ((1,), ("fp32", "nf4")),
 }
 """Other shapes on a CPU: for how many tokens, and under which schemes."""
+ALL_CORES_SHAPE, ALL_CORES_TOKENS, ALL_CORES_SCHEMES = (4096, 4096), 16, ("fp32", "bf16")
+"""What is also measured on all cores of a CPU."""
 ACCELERATOR_SHAPES = ((4096, 4096), (4096, 14336))
 """The default shapes on an accelerator, where SmolLM2's layers only show launch overhead."""
 OUTLIER_SCHEMES = ("fp32", "int8", "int8-nodecomp", "nf4")
@@ -63,6 +65,7 @@ class LinearCase(Case):
     num_tokens: int = part("t{}")
     outliers: bool = part(default=False, render=lambda outliers: "outliers" if outliers else "plain")
     device: str = part(default="cpu")
+    threads: str = part("{}-cores", default="one")
 
 
 def in_default_set(case: LinearCase) -> bool:
@@ -129,13 +132,44 @@ def expected_s(case: LinearCase) -> float:
     return 0.8 + (4e-8 if case.device == "cpu" else 1e-8) * case.in_features * case.out_features
 
 
+def all_cores_rows(config: pytest.Config) -> Iterator[Row]:
+    """A large layer on all cores of a CPU, which a library may stop using."""
+    suite, device = config.stash[SETTINGS], device_of(config)
+    (in_features, out_features), num_tokens = ALL_CORES_SHAPE, ALL_CORES_TOKENS
+    for name in ALL_CORES_SCHEMES:
+        scheme = quantization.scheme(name)
+        case = LinearCase(
+            scheme=name,
+            in_features=in_features,
+            out_features=out_features,
+            num_tokens=num_tokens,
+            device=device.split(":")[0],
+            threads=ALL_CORES,
+        )
+        yield Row(
+            case,
+            selected=device == "cpu"
+            and suite.attention is None
+            and (suite.quantization is None or name in suite.quantization),
+            unavailable=devices.no_other_core()
+            or unavailable(scheme, in_features, out_features, device, devices.free_bytes(device)),
+            expected_s=expected_s(case),
+        )
+
+
+def rows(config: pytest.Config) -> Iterator[Row]:
+    """One core first, then all."""
+    yield from linear_rows(config)
+    yield from all_cores_rows(config)
+
+
 @pytest.fixture(scope="module")
 def problems() -> Problems:
     """Weights, inputs and float64 results, made once for all schemes of a shape."""
     return Problems()
 
 
-@cases(linear_rows)
+@cases(rows)
 def test_linear(
     case: LinearCase, problems: Problems, ceilings: Ceilings, device: str, measure: Measure, one_core: None
 ) -> None:

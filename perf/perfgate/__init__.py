@@ -19,10 +19,11 @@ if TYPE_CHECKING:
         records_of,
         report_dir_of,
     )
-    from perfgate.records.case import Case, Row, part, slug
+    from perfgate.records.case import ALL_CORES, Case, Row, part, slug
     from perfgate.records.record import Metric, Record
 
 __all__ = [
+    "ALL_CORES",
     "Case",
     "Kernel",
     "Measure",
@@ -46,6 +47,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _WHERE = {
+    "ALL_CORES": "records.case",
     "Case": "records.case",
     "Kernel": "measure.measurement",
     "Measure": "measure.measurement",

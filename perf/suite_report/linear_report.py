@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perfgate.records.case import on_all_cores
 from perfgate.records.record import Record
 from perfgate.report import (
     PARTS,
@@ -22,9 +23,10 @@ from perfgate.report import (
 from suite_report import roofline_report, scaling_charts
 
 ABOUT = (
-    "One layer without bias, on one core where the device is a CPU. GB/s count the weight as it is stored, the inputs "
-    "and the outputs once; the relative error is against float64, and must lie between its scheme's two bounds. "
-    "The matmul ceiling is that of the type that a scheme computes in: int8 products can be faster than it."
+    "One layer without bias, on one core where the device is a CPU and the case does not say all-cores. GB/s count the "
+    "weight as it is stored, the inputs and the outputs once; the relative error is against float64, and must lie "
+    "between its scheme's two bounds. The matmul ceiling is that of the type that a scheme computes in: int8 products "
+    "can be faster than it."
 )
 
 
@@ -62,7 +64,8 @@ def _charts(rows: Sequence[Record]) -> list[Chart]:
     layers: dict[tuple[str, bool], list[Record]] = {}
     for row in rows:
         shape = f"{row.fields['in_features']} to {row.fields['out_features']} features"
-        layers.setdefault((shape, bool(row.fields["outliers"])), []).append(row)
+        if not on_all_cores(row.fields):
+            layers.setdefault((shape, bool(row.fields["outliers"])), []).append(row)
     return [
         chart
         for number, ((shape, outliers), own) in enumerate(layers.items())

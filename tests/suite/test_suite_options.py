@@ -60,7 +60,7 @@ def test_default_rows_are_the_experiments_and_loading_them_loads_no_torch(tmp_pa
         "    print('loaded:', [name for name in heavy if name in sys.modules])\n"
     )
     rows, output = collected("-s", "-p", "loaded_libraries", **finding(tmp_path))
-    assert rows == {"generation": IDS, "generation_long": LONG_IDS}
+    assert rows == {"generation": IDS, "generation_all_cores": ("bf16-sdpa-flash",), "generation_long": LONG_IDS}
     assert "loaded: []\n" in output
 
 

@@ -24,6 +24,7 @@ from perfgate.machine import health
 from perfgate.machine.health import Health
 from perfgate.machine.pinning import last_core, usable_cores
 from perfgate.measure.clocks import Clock
+from perfgate.records.case import on_all_cores
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
 from perfgate.report import duration
@@ -183,6 +184,7 @@ class Judge:
                     exact=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
                     faults=self.now.faults,
+                    all_cores=frozenset(one.key for one in suspects if on_all_cores(one.record.fields)),
                 )
                 head = environments.current(self.project.folder, self.project.packages, base)
                 keys = [suspect.key for suspect in sorted(suspects, key=_slowdown, reverse=True)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from perfgate.lockstep.channel import CORE
+from perfgate.machine.pinning import usable_cores
 from perfgate.machine.process_tree import for_children
 from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 
@@ -25,6 +27,15 @@ PINS: dict[str, str] = {
 }
 """What both sides' processes are pinned to, beside one core. docs/pins.md has what each buys, and why address layout
 and hash seed are left to chance."""
+
+
+def pins(core: int | None, *, all_cores: bool) -> dict[str, str]:
+    """The environment that pins a worker: to ``core``, where there is one, or to all cores. There OpenMP's threads must
+    not spin while they wait, because the other side takes its turns meanwhile; the numbers of threads are the
+    libraries' first choice, which a library may change: that is what such cases are about."""
+    if all_cores:
+        return {**PINS, "OMP_NUM_THREADS": str(usable_cores()), "OMP_WAIT_POLICY": "PASSIVE"}
+    return PINS if core is None else {**PINS, CORE: str(core)}
 
 
 def command(start: Sequence[str], arguments: Sequence[str], *more: str) -> list[str]:

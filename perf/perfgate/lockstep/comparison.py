@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
@@ -20,7 +21,7 @@ from perfgate.compare import metrics
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
 from perfgate.compare.tolerances import TolerancesOf
-from perfgate.lockstep import pair, scheduling
+from perfgate.lockstep import child_process, pair, scheduling
 from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
 from perfgate.lockstep.worker_client import Worker, WorkerError
@@ -44,7 +45,8 @@ class Plan:
     ``tolerances_of`` tells what may differ in a case, by its key; ``alpha`` is the chance of calling anything unchanged
     changed; ``apart`` holds every case on one side at a time; ``old_keys`` are side A's keys of cases that were
     renamed since; ``exact``: each case's first pair weighs and counts a call and checks its result too, and the first
-    pair takes every case, whatever the budget; ``faults`` (for tests) are injected into side B."""
+    pair takes every case, whatever the budget; ``faults`` (for tests) are injected into side B; ``all_cores`` are the
+    keys of the cases that run on all cores instead of ``core``, in processes of their own."""
 
     arguments: tuple[str, ...]
     budget_s: float
@@ -56,6 +58,7 @@ class Plan:
     old_keys: Mapping[str, str] = field(default_factory=dict)
     exact: bool = True
     faults: tuple[str, ...] = ()
+    all_cores: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Comparison:
     what each side's exact pass measured, or how the case ended there; ``failures``: how a side failed the first time,
     which decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one
     side at a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The
-    first one also imports what the next ones find imported."""
+    first one also imports what the next ones find imported. ``all_cores``: it runs on all cores."""
 
     key: str
     benchmark: str
@@ -82,6 +85,7 @@ class Comparison:
     tries: int = 0
     pair_s: float | None = None
     pairs_needed: int | None = None
+    all_cores: bool = False
 
     @property
     def decided(self) -> bool:
@@ -117,7 +121,8 @@ class Comparison:
     @property
     def group(self) -> str:
         """Cases whose spread between pairs is similar."""
-        return f"{self.benchmark} apart" if self.apart else self.benchmark
+        where = " on all cores" if self.all_cores else ""
+        return f"{self.benchmark}{where}{' apart' if self.apart else ''}"
 
     @property
     def open_case(self) -> OpenCase:
@@ -159,7 +164,9 @@ class Lockstep:
     def __init__(self, base: Side, head: Side, keys: Sequence[str], plan: Plan, clock: Clock, display: Display) -> None:
         self.sides = {"A": base, "B": head}
         self.plan = plan
-        self.cases = {key: Comparison(key, key.partition("/")[0], plan.apart) for key in keys}
+        self.cases = {
+            key: Comparison(key, key.partition("/")[0], plan.apart, all_cores=key in plan.all_cores) for key in keys
+        }
         self.pairs = 0
         self._clock = clock
         self._display = display
@@ -228,17 +235,20 @@ class Lockstep:
         return f"{decided} of {len(self.cases)} cases decided, {max(self.left_s, 0):.0f} s of the budget left"
 
     def _pair(self) -> None:
-        """One pair for the open cases that it takes: those side by side first, then those apart."""
-        waiting = [case for case in self.open if not case.apart]
-        while self._next(waiting) is not None:
-            self._side_by_side(waiting)
+        """One pair for the open cases that it takes: those side by side first, on one core and then on all, then those
+        apart."""
+        for all_cores in (False, True):
+            waiting = [case for case in self.open if not case.apart and case.all_cores is all_cores]
+            while self._next(waiting) is not None:
+                self._side_by_side(waiting)
         waiting = [case for case in self.open if case.apart]
         while (case := self._next(waiting)) is not None:
             waiting.remove(case)
             self._show(case)
             start = self._clock.now()
             exact, turn = self._exact(case), self._turn(case)
-            taken = pair.apart(self._start, self._keys(case), self._order, exact=exact, turn=turn)
+            begin = partial(self._start, all_cores=case.all_cores)
+            taken = pair.apart(begin, self._keys(case), self._order, exact=exact, turn=turn)
             case.take(taken, self._clock.now() - start)
 
     def _next(self, waiting: Sequence[Comparison]) -> Comparison | None:
@@ -261,7 +271,8 @@ class Lockstep:
         """Take cases from ``waiting`` in one pair of processes, until it takes no more or the processes are spent."""
         with ExitStack() as stack:
             start = self._clock.now()
-            workers = {name: stack.enter_context(self._start(name)) for name in self._order}  # both at once
+            all_cores = waiting[0].all_cores
+            workers = {name: stack.enter_context(self._start(name, all_cores)) for name in self._order}  # both at once
             there = {name: pair.collected(worker) for name, worker in workers.items()}
             self._starts += 1
             self._starting_s += self._clock.now() - start
@@ -298,13 +309,13 @@ class Lockstep:
     def _show(self, case: Comparison) -> None:
         self._display.show(f"pair {self.pairs + 1}: {case.key}; {self._state()}")
 
-    def _start(self, name: str) -> Worker:
+    def _start(self, name: str, all_cores: bool) -> Worker:
         return Worker(
             name,
             self.sides[name],
             self.plan.arguments,
-            self.plan.log_dir / f"pair{self.pairs + 1}-{name}.log",
-            core=self.plan.core,
+            self.plan.log_dir / f"pair{self.pairs + 1}-{name}{'-all-cores' if all_cores else ''}.log",
+            pins=child_process.pins(self.plan.core, all_cores=all_cores),
             faults=self.plan.faults if name == "B" else (),
         )
 

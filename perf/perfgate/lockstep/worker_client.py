@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Worker:
         arguments: Sequence[str],
         log: Path,
         *,
-        core: int | None = None,
+        pins: Mapping[str, str] = PINS,
         faults: Sequence[str] = (),
     ) -> None:
         self.side = side
@@ -53,14 +53,13 @@ class Worker:
         to_worker, self._requests = os.pipe()
         self._answers, from_worker = os.pipe()
         pipes = {channel.PIPES: f"{to_worker},{from_worker}"}
-        cores = {} if core is None else {channel.CORE: str(core)}
         question = {channel.QUESTION: json.dumps(side.asked.question())}
         try:
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
                     child_process.command([str(side.python), *side.bootstrap()], arguments, "--benchmark-disable"),
                     cwd=side.checkout,
-                    env=child_process.environment(faults, {**side.variables, **PINS, **pipes, **cores, **question}),
+                    env=child_process.environment(faults, {**side.variables, **pins, **pipes, **question}),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -77,11 +77,14 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
 @pytest.fixture
 def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
-    accelerator nothing is changed. The record's pins say it."""
+    accelerator nothing is changed, nor for a case whose field ``threads`` is "all". The record's pins say it."""
     from perfgate.machine import pinning
     from perfgate.plugin import session
+    from perfgate.records.case import Case, on_all_cores
 
-    if session.of(request.config).device == "cpu":
+    case = request.node.callspec.params.get("case") if hasattr(request.node, "callspec") else None
+    all_cores = isinstance(case, Case) and on_all_cores(case.fields)
+    if session.of(request.config).device == "cpu" and not all_cores:
         with pinning.one_core():
             yield
     else:

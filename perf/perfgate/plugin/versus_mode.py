@@ -20,6 +20,7 @@ from perfgate.plugin.command_line import destination
 from perfgate.plugin.selection import runs_cases
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
+from perfgate.records.case import on_all_cores
 from perfgate.report import Section
 
 
@@ -101,6 +102,7 @@ class Versus:
             core=last_core() if context.device == "cpu" else None,
             apart=self._config.getoption(destination("versus-apart")),
             faults=tuple(fault.text for fault in settings.faults),
+            all_cores=frozenset(key for key, item in items.items() if on_all_cores(context.log.record_of(item).fields)),
         )
         start = clock.now()
         lockstep = Lockstep(base, head, list(items), plan, clock, self._display)

@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 Scalar = str | int | float | bool
+
+THREADS, ALL_CORES = "threads", "all"
+"""The field, and its value, of a case that a comparison in lockstep runs on all cores instead of one."""
+
 
 _ID = re.compile(r"[a-z0-9_.-]+")
 _NOT_ID = re.compile(r"[^a-z0-9_.-]+")
@@ -74,6 +78,11 @@ class Case:
     def key(self) -> str:
         """The baseline key, ``benchmark/id``."""
         return f"{self.benchmark}/{self.id}"
+
+
+def on_all_cores(fields: Mapping[str, Any]) -> bool:
+    """Whether a case, told by its fields, is about all cores."""
+    return fields.get(THREADS) == ALL_CORES
 
 
 @dataclass(frozen=True)

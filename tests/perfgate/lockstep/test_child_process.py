@@ -49,3 +49,14 @@ def injected(environment: dict[str, str]) -> tuple[str, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FAULTS, environment[FAULTS])
         return tuple(fault.text for fault in fault_injection.injected(()))
+
+
+def test_a_worker_is_pinned_to_one_core_or_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "usable_cores", lambda: 8)
+    one = child_process.pins(3, all_cores=False)
+    assert (one["OMP_NUM_THREADS"], one["PERFGATE_WORKER_CORE"]) == ("1", "3")
+    assert "PERFGATE_WORKER_CORE" not in child_process.pins(None, all_cores=False)
+    every = child_process.pins(3, all_cores=True)
+    assert "PERFGATE_WORKER_CORE" not in every
+    assert (every["OMP_NUM_THREADS"], every["OMP_WAIT_POLICY"]) == ("8", "PASSIVE"), "who waits must not spin"
+    assert every.keys() >= child_process.PINS.keys()

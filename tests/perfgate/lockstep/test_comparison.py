@@ -97,7 +97,7 @@ class Comparison(Lockstep):
             "A": {self.plan.old_keys.get(key, key): 0.01 for key in slower},
             "B": {key: 0.01 * factor for key, factor in slower.items()},
         }
-        self._start = lambda name: Pretender(  # type: ignore[method-assign,assignment]  # no process
+        self._start = lambda name, all_cores=False: Pretender(  # type: ignore[method-assign,assignment]  # no process
             name, self.clock, calls[name], draw.gauss(0, spread), self.started
         )
 
@@ -106,12 +106,40 @@ def give(comparison: Comparison, attribute: str, *, a: float, b: float) -> None:
     """Let the workers of each side have this value."""
     start = comparison._start
 
-    def started(name: str) -> Any:
+    def started(name: str, all_cores: bool = False) -> Any:
         worker = start(name)
         setattr(worker, attribute, {"A": a, "B": b}[name])
         return worker
 
     comparison._start = started  # type: ignore[method-assign]
+
+
+def test_cases_of_all_cores_have_processes_of_their_own() -> None:
+    """After those of one core, in every pair."""
+    comparison = Comparison(
+        {"sum/a": 1.0, "sum/b": 1.5, "sum/c": 1.0}, spread=0.002, all_cores=frozenset({"sum/a", "sum/c"})
+    )
+    start, started = comparison._start, []
+
+    def watched(name: str, all_cores: bool) -> Any:
+        started.append((name, all_cores))
+        worker = start(name)
+        ask = worker.ask
+        worker.ask = lambda what, **fields: (  # type: ignore[method-assign]
+            started.append(fields["case"]) if what == "load" else None,
+            ask(what, **fields),
+        )
+        return worker
+
+    comparison._start = watched  # type: ignore[method-assign]
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "SAME", "sum/b": "REGRESSED", "sum/c": "SAME"}
+    assert started[:10] == [
+        *[("A", False), ("B", False), "sum/b", "sum/b"],
+        *[("A", True), ("B", True), "sum/a", "sum/a", "sum/c", "sum/c"],
+    ]
+    assert comparison.cases["sum/a"].group == "sum on all cores", "its spread is its own"
+    assert comparison.cases["sum/b"].group == "sum"
 
 
 def statuses(comparison: Comparison) -> dict[str, str]:
@@ -178,7 +206,7 @@ def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_fir
     comparison = Comparison({key: collected[key] for key in ("b/3", "a/1", "b/1", "b/2")}, spread=0.002, exact=False)
     there = comparison._start
 
-    def start(name: str) -> Any:
+    def start(name: str, all_cores: bool = False) -> Any:
         worker: Any = there(name)
         worker.call_s = dict.fromkeys(collected, 0.01)
         return worker
@@ -255,7 +283,7 @@ def test_a_side_that_does_not_start_is_an_error() -> None:
         def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
             raise self.error("the worker ended with 1")
 
-    comparison._start = lambda name: Dead(name, comparison.clock, {}, 0.0, [])  # type: ignore[method-assign,assignment]  # no process
+    comparison._start = lambda name, all_cores=False: Dead(name, comparison.clock, {}, 0.0, [])  # type: ignore[method-assign,assignment]  # no process
     with pytest.raises(WorkerError, match="the worker ended with 1"):
         comparison.run()
 
@@ -280,7 +308,7 @@ class Breaking(Pretender):
 def test_one_crash_decides_nothing_and_a_second_does(apart: bool, times: int, status: str) -> None:
     comparison = Comparison({"sum/a": 1.0}, 0.002, apart=apart)
     healthy, left = comparison._start, [times]
-    comparison._start = lambda name: (  # type: ignore[method-assign,assignment]  # no process
+    comparison._start = lambda name, all_cores=False: (  # type: ignore[method-assign,assignment]  # no process
         healthy(name) if name == "A" else Breaking(comparison.clock, left)
     )
     comparison.run()
@@ -293,7 +321,7 @@ def test_one_crash_decides_nothing_and_a_second_does(apart: bool, times: int, st
 def test_a_crash_that_no_time_is_left_to_try_again_is_told_and_decides_nothing() -> None:
     comparison = Comparison({"sum/a": 1.0}, 0.002, budget_s=START_S)
     healthy = comparison._start
-    comparison._start = lambda name: (  # type: ignore[method-assign,assignment]  # no process
+    comparison._start = lambda name, all_cores=False: (  # type: ignore[method-assign,assignment]  # no process
         healthy(name) if name == "A" else Breaking(comparison.clock, [9])
     )
     comparison.run()
@@ -313,7 +341,7 @@ def test_what_is_decided_survives_a_side_that_does_not_start_later(fails: int, e
         def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
             raise self.error("the worker ended with 1")
 
-    def start(name: str) -> Any:
+    def start(name: str, all_cores: bool = False) -> Any:
         late = name == "B" and 8 < next(starts) <= 8 + fails
         return Dead(name, comparison.clock, {}, 0.0, []) if late else healthy(name)
 
@@ -339,7 +367,7 @@ class Bare(Pretender):
 
 def test_another_metric_decides_no_time() -> None:
     comparison = Comparison({"sum/a": 1.5}, 0.002, exact=False)
-    comparison._start = lambda name: Bare(  # type: ignore[method-assign,assignment]  # no process
+    comparison._start = lambda name, all_cores=False: Bare(  # type: ignore[method-assign,assignment]  # no process
         name, comparison.clock, {"sum/a": 0.01 if name == "A" else 0.015}, 0.0, []
     )
     comparison.run()
@@ -352,7 +380,7 @@ def test_without_the_exact_pass_nothing_is_weighed_or_checked() -> None:
     comparison = Comparison({"sum/a": 1.0}, 0.002, exact=False)
     healthy = comparison._start
 
-    def start(name: str) -> Any:
+    def start(name: str, all_cores: bool = False) -> Any:
         worker = healthy(name)
         ask = worker.ask
 

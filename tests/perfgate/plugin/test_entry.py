@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from perfgate import ALL_CORES, Case, part
 from perfgate.machine import pinning
 from perfgate.plugin import activation, entry, report_command, session
 
@@ -25,8 +27,19 @@ def test_a_stored_report_takes_the_sessions_place(monkeypatch: Any, given: str |
     assert entry.pytest_cmdline_main(config) == status
 
 
-@pytest.mark.parametrize(("device", "pinned"), [("cpu", ["on", "off"]), ("cuda:0", [])])
-def test_one_core_is_for_cpus(monkeypatch: pytest.MonkeyPatch, device: str, pinned: list[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SumCase(Case):
+    benchmark: ClassVar[str] = "sum"
+    threads: str = part(default="one")
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "pinned"),
+    [("cpu", None, ["on", "off"]), ("cpu", "one", ["on", "off"]), ("cpu", ALL_CORES, []), ("cuda:0", None, [])],
+)
+def test_one_core_is_for_cpus_and_for_cases_of_one_core(
+    monkeypatch: pytest.MonkeyPatch, device: str, threads: str | None, pinned: list[str]
+) -> None:
     done: list[str] = []
 
     class Pin:
@@ -38,7 +51,9 @@ def test_one_core_is_for_cpus(monkeypatch: pytest.MonkeyPatch, device: str, pinn
 
     monkeypatch.setattr(pinning, "one_core", Pin)
     monkeypatch.setattr(session, "of", lambda config: SimpleNamespace(device=device))
-    request: Any = SimpleNamespace(config=None)
+    request: Any = SimpleNamespace(config=None, node=SimpleNamespace())
+    if threads is not None:
+        request.node.callspec = SimpleNamespace(params={"case": SumCase(threads=threads)})
     fixture: Any = entry.one_core
     steps: Iterator[None] = fixture.__wrapped__(request)
     next(steps)

@@ -222,7 +222,7 @@ class Measure:
     @property
     def weighs(self) -> bool:
         """Whether memory is weighed here: what is loaded before the measured call is then loaded by ``weighed``."""
-        return not self.disabled
+        return not self.disabled and self.instruments.meter is not None
 
     def weighed(self, load: Callable[[], Any]) -> tuple[Any, int | None]:
         """Load, once, what the measured call needs; returns it and the peak of the memory meanwhile, in bytes; None

@@ -65,7 +65,7 @@ class WorkerMeasure(Measure):
     @property
     def weighs(self) -> bool:
         """In the exact pass, which is the checked one."""
-        return self.checked
+        return self.checked and self.instruments.meter is not None
 
     @property
     def checked(self) -> bool:

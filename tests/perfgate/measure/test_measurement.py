@@ -71,7 +71,10 @@ class TestLoading:
 
     @pytest.mark.parametrize("disabled", [True, False])
     def test_where_nothing_is_measured_nothing_is_weighed(self, disabled: bool) -> None:
-        assert Bench(disabled=disabled).measure.weighs is not disabled
+        bench = Bench(disabled=disabled)
+        assert bench.measure.weighs is not disabled
+        bench.measure.instruments.meter = None
+        assert not bench.measure.weighs
 
 
 class TestCorrectness:

@@ -17,6 +17,7 @@ from perfgate.lockstep.used import Used
 from perfgate.measure.clocks import FakeClock, StoppableClock
 from perfgate.measure.code_trace import CodeTrace
 from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
+from perfgate.measure.memory import FakeMeter
 from perfgate.measure.op_counts import Work
 from perfgate.measure.policy import MeasurePolicy
 from perfgate.measure.yield_points import may_pause
@@ -178,6 +179,8 @@ class TestMeasure:
         seen: list[int] = []
         case.measure(case.call, check=seen.append)
         assert seen == ([42] if checked else [])
+        assert not case.measure.weighs, "there is no meter"
+        case.measure.instruments.meter = FakeMeter(1)
         assert case.measure.weighs is checked, "loading is weighed in the exact pass alone: lockstep times it"
 
 

@@ -15,8 +15,6 @@ class Bounded(Exact):
     how = "by its two values: within the tolerances quality and quality_absolute, or by chance over the inputs"
 
     def of_both(self, name: str, before: Metric, after: Metric, basis: Basis) -> Finding:
-        if before.kind != after.kind:
-            return super().of_both(name, before, after, basis)
         return judge_bounded(name, before, after, basis.tolerances, must_repeat=basis.must_repeat)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from perfgate.compare import metrics
 from perfgate.compare.metrics import Quantity, Seen, Surroundings
-from perfgate.compare.metrics.memory import LOADING
+from perfgate.compare.metrics.memory import LOADING, METER
 from perfgate.machine import environment
 from perfgate.machine.accelerator import Accelerator
 from perfgate.machine.energy import Counter
@@ -251,7 +251,7 @@ class Measure:
             self.record.notes.append(self.instruments.no_meter or "peak memory was not measured")
             return call(), None
         gc.collect()
-        self.record.provenance["memory_meter"] = meter.name
+        self.record.provenance[METER] = meter.name
         return meter.peak_of(call)
 
     def _note_timing(self, timed: Timed) -> None:

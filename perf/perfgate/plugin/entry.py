@@ -79,11 +79,11 @@ def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
     accelerator nothing is changed, nor for a case whose field ``threads`` is "all". The record's pins say it."""
     from perfgate.machine import pinning
-    from perfgate.plugin import session
-    from perfgate.records.case import Case, on_all_cores
+    from perfgate.plugin import case_tables, session
+    from perfgate.records.case import on_all_cores
 
-    case = request.node.callspec.params.get("case") if hasattr(request.node, "callspec") else None
-    all_cores = isinstance(case, Case) and on_all_cores(case.fields)
+    row = case_tables.row_of(request.node)
+    all_cores = row is not None and on_all_cores(row.case.fields)
     if session.of(request.config).device == "cpu" and not all_cores:
         with pinning.one_core():
             yield

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from perfgate import ALL_CORES, Case, part
+from perfgate import ALL_CORES, Case, Row, part
 from perfgate.machine import pinning
 from perfgate.plugin import activation, entry, report_command, session
 
@@ -51,9 +51,8 @@ def test_one_core_is_for_cpus_and_for_cases_of_one_core(
 
     monkeypatch.setattr(pinning, "one_core", Pin)
     monkeypatch.setattr(session, "of", lambda config: SimpleNamespace(device=device))
-    request: Any = SimpleNamespace(config=None, node=SimpleNamespace())
-    if threads is not None:
-        request.node.callspec = SimpleNamespace(params={"case": SumCase(threads=threads)})
+    marker = None if threads is None else SimpleNamespace(args=(Row(SumCase(threads=threads)),))
+    request: Any = SimpleNamespace(config=None, node=SimpleNamespace(get_closest_marker=lambda name: marker))
     fixture: Any = entry.one_core
     steps: Iterator[None] = fixture.__wrapped__(request)
     next(steps)

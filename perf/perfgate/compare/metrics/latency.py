@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, median
 
 from perfgate.compare.intervals import median_interval
 from perfgate.compare.known_time import Estimated, NotJudged, Undecided
 from perfgate.compare.metric_verdict import LATENCY, Finding, judge_ratio
 from perfgate.compare.metrics import register
-from perfgate.compare.metrics.quantity import Basis, Quantity, Seen, Told
+from perfgate.compare.metrics.quantity import Basis, Quantity, Seen, Told, middle
 from perfgate.records.record import Metric
 
 
 def times(values: Sequence[float], *, by_input: bool) -> Metric:
-    """Rounds of one input: their median and its interval. One round per input: the mean over the inputs."""
+    """The middle of the rounds, and where they have one input the median's interval."""
     estimate = None if by_input else median_interval(values)
     return Metric(
         kind="sampled",
         unit="s",
         better="lower",
-        value=fmean(values) if by_input else median(values),
+        value=middle(values, by_input=by_input),
         samples=tuple(values),
         interval=None if estimate is None else (estimate.low, estimate.high),
     )

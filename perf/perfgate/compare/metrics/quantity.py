@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, median
 from typing import Any, ClassVar, Protocol
 
 from perfgate.compare.intervals import RatioEstimate
@@ -14,6 +15,11 @@ from perfgate.records.record import Better, Kind, Metric, Record
 
 SHORTEST_S = 1e-3
 """Times beside the latency that are shorter are told, not judged: what they take is mostly the machine's doing."""
+
+
+def middle(values: Sequence[float], *, by_input: bool) -> float:
+    """Of rounds of one input their median; of one round for each input the mean over the inputs."""
+    return fmean(values) if by_input else median(values)
 
 
 class EnergyCounter(Protocol):
@@ -63,6 +69,11 @@ class Seen:
     resident_set_bytes: int | None = None
     beside_bytes: Mapping[str, int] = field(default_factory=dict)
     provenance: MutableMapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds a call, as they are told: see :func:`middle`."""
+        return middle(self.times_s, by_input=self.by_input)
 
 
 @dataclass(frozen=True)

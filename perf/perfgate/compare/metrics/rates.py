@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean, median
 from typing import ClassVar
 
 from perfgate.compare.metrics import register
@@ -17,9 +16,8 @@ class Rate(Told):
     """The field of :class:`Seen` that says how much a call processes."""
 
     def value(self, seen: Seen) -> float | None:
-        latency = fmean(seen.times_s) if seen.by_input else median(seen.times_s)
         processed: float = getattr(seen, self.processed)
-        return processed / latency if processed else None
+        return processed / seen.latency_s if processed else None
 
 
 @register

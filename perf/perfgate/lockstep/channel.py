@@ -8,6 +8,7 @@ from typing import IO, Any, NoReturn
 
 from perfgate.lockstep import protocol, used
 from perfgate.lockstep.used import Used
+from perfgate.machine.pinning import SharedCore
 
 PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
@@ -20,10 +21,11 @@ QUESTION = "PERFGATE_WORKER_QUESTION"
 class Channel:
     """The worker's end of the two pipes."""
 
-    def __init__(self, requests: IO[bytes], answers: IO[bytes], used: Used) -> None:
+    def __init__(self, requests: IO[bytes], answers: IO[bytes], used: Used, core: int | None = None) -> None:
         self._requests = requests
         self._answers = answers
         self.used = used
+        self.core = SharedCore(core)
         self.checked = True
         """Whether the loaded case's results are asserted; once for a side is enough."""
         self.loading_since = 0.0
@@ -39,7 +41,13 @@ class Channel:
             return None
         reading, writing = map(int, pipes.split(","))
         question = json.loads(os.environ.pop(QUESTION))
-        return cls(os.fdopen(reading, "rb"), os.fdopen(writing, "wb"), used.from_question(question))
+        core = os.environ.get(CORE)
+        return cls(
+            os.fdopen(reading, "rb"),
+            os.fdopen(writing, "wb"),
+            used.from_question(question),
+            None if core is None else int(core),
+        )
 
     def answer(self, name: str, **fields: Any) -> None:
         try:

@@ -20,6 +20,7 @@ from typing import Protocol
 from perfgate.compare import metrics
 from perfgate.compare.case_verdict import Estimated, Time, Undecided, Verdict, judge
 from perfgate.compare.intervals import LOOKS, RatioEstimate, paired_intervals, pairs_needed
+from perfgate.compare.metric_verdict import LATENCY
 from perfgate.compare.tolerances import TolerancesOf
 from perfgate.lockstep import child_process, pair, scheduling
 from perfgate.lockstep.environments import Side
@@ -68,7 +69,8 @@ class Comparison:
     what each side's exact pass measured, or how the case ended there; ``failures``: how a side failed the first time,
     which decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one
     side at a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The
-    first one also imports what the next ones find imported. ``all_cores``: it runs on all cores."""
+    first one also imports what the next ones find imported. ``needed``: about how many pairs would decide each of its
+    times, by metric, None where that cannot be guessed. ``all_cores``: it runs on all cores."""
 
     key: str
     benchmark: str
@@ -84,7 +86,7 @@ class Comparison:
     verdict: Verdict | None = None
     tries: int = 0
     pair_s: float | None = None
-    pairs_needed: int | None = None
+    needed: dict[str, int | None] = field(default_factory=dict)
     all_cores: bool = False
 
     @property
@@ -116,7 +118,7 @@ class Comparison:
         """What is known of the ratio of the sides' times."""
         if self.estimate is None and self.doubts:
             return Undecided(f"no pair could be trusted: {'; '.join(self.doubts)}", self.mean_times_s)
-        return Estimated(self.estimate, self.pairs_needed, self.mean_times_s, self.beside)
+        return Estimated(self.estimate, self.needed.get(LATENCY), self.mean_times_s, self.beside)
 
     @property
     def group(self) -> str:
@@ -127,9 +129,11 @@ class Comparison:
     @property
     def open_case(self) -> OpenCase:
         """What choosing the next pair's cases goes by; more pairs than the last look's decide nothing."""
-        needed: float | None = self.pairs_needed
-        if self.estimate is not None and (needed is None or needed > LOOKS[-1]):
-            needed = math.inf
+        needed: float | None = None
+        if self.estimate is not None and self.verdict is not None:
+            open_ones = [one.metric for one in self.verdict.findings if one.status == "INCONCLUSIVE"]
+            guesses = [self.needed.get(metric) for metric in open_ones or [LATENCY]]
+            needed = max(math.inf if pairs is None or pairs > LOOKS[-1] else pairs for pairs in guesses)
         return OpenCase(self.key, len(self.log_ratios), needed, self.pair_s)
 
     def take(self, taken: pair.Taken, took_s: float) -> None:
@@ -343,8 +347,10 @@ class Lockstep:
                 failed = "; ".join(f"{name}: {case.failures[name].reason}" for name in case.pending)
                 case.verdict = Verdict("INCONCLUSIVE", f"failed once, and was not tried again: {failed}")
                 continue
-            case.estimate, case.pairs_needed = estimates[key], needed[key]
-            found = {metric: estimates[name] for (of, metric), name in beside.items() if of == key}
+            case.estimate = estimates[key]
+            own = {LATENCY: key} | {metric: name for (of, metric), name in beside.items() if of == key}
+            case.needed = {metric: needed[name] for metric, name in own.items()}
+            found = {metric: estimates[name] for metric, name in own.items() if metric != LATENCY}
             case.beside = {metric: one for metric, one in found.items() if one is not None}
             case.verdict = judge(
                 case.records.get("A"),

@@ -6,7 +6,6 @@ always, fixtures and checks included, until it calls ``measure``: there it waits
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ import pytest
 from perfgate.compare import metrics
 from perfgate.compare.metrics.process_times import FIRST_CALL, LOAD
 from perfgate.lockstep import tracing
-from perfgate.lockstep.channel import CORE, Channel
+from perfgate.lockstep.channel import Channel
 from perfgate.measure import fault_injection, op_counts
 from perfgate.measure.clocks import Clock, StoppableClock
 from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
@@ -35,14 +34,6 @@ from perfgate.records.record import Record
 
 NAME = "perfgate-worker"
 """The plugin that a worker has."""
-
-
-def _pin() -> None:
-    """Stay on the core that both sides share. Only now: importing, loading and warming up take both sides less time
-    where each has a core."""
-    core = os.environ.get(CORE)
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(core)})
 
 
 class WorkerMeasure(Measure):
@@ -106,7 +97,7 @@ class WorkerMeasure(Measure):
             warm_s = first_s
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
-        _pin()
+        self._channel.core.stay()
         cold_s = {LOAD: load_s, FIRST_CALL: first_s}
         self._channel.answer("ready", call_s=warm_s, cold_s=cold_s, digest=before, used=self._channel.used.report())
         while True:
@@ -188,6 +179,7 @@ class WorkerLoop:
                 self._tell_trace(items)
                 continue
             self._channel.checked, self._channel.turn = fields["checked"], fields["turn"]
+            self._channel.core.leave()
             self._channel.loading_since = self._clock.now()
             self._run(session, items[fields["case"]])
 

@@ -3,115 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import random
-from pathlib import Path
 from typing import Any
 
 import pytest
-from perfgate.compare.case_verdict import Tolerances
 from perfgate.compare.intervals import LOOKS
+from perfgate.compare.metric_verdict import LATENCY
 from perfgate.lockstep import report
-from perfgate.lockstep.comparison import Lockstep, Plan
-from perfgate.lockstep.environments import Side
 from perfgate.lockstep.pair import BLOCK_S, TURNS, Taken
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.measure.clocks import FakeClock
 from perfgate.records.record import Metric, Record
 
-START_S = 2.0
-LOAD_S = 0.5
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.shown: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def show(self, text: str) -> None:
-        self.shown.append(text)
-
-
-class Pretender:
-    """A worker whose calls take as long as ``call_s`` says for each case, with this process's own luck."""
-
-    def __init__(self, name: str, clock: FakeClock, call_s: dict[str, float], noise: float, log: list[str]) -> None:
-        self.name, self.clock, self.call_s, self.log = name, clock, call_s, log
-        self.luck = 1 + noise
-        self.load_s, self.first_s = 0.1, 0.0
-        self.answers: list[tuple[str, dict[str, Any]]] = []
-        self.case = ""
-
-    def __enter__(self) -> Pretender:
-        self.log.append(self.name)
-        self.clock.advance(START_S / 2)
-        self.answers.append(("collected", {"cases": list(self.call_s)}))
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def error(self, message: str) -> WorkerError:
-        return WorkerError(f"{self.name}: {message}", side=self.name)
-
-    def ask(self, name: str, **fields: Any) -> None:
-        if name == "load":
-            self.case = fields["case"]
-            self.clock.advance(LOAD_S / 2)
-            cold_s = {"load_s": self.load_s * (1 + random.Random(len(self.log)).gauss(0, 0.02))}
-            self.answers.append(("ready", {"call_s": self.call_s[self.case], "cold_s": cold_s, "digest": ""}))
-        elif name == "block":
-            seconds = fields["calls"] * self.call_s[self.case] * self.luck
-            self.clock.advance(seconds)
-            samples = {"first_s": self.first_s * self.luck} if self.first_s else {}
-            self.answers.append(("times", {"s": [seconds], "samples": samples}))
-        else:
-            latency = Metric("sampled", "s", "lower", self.call_s[self.case])
-            record = Record(self.case.partition("/")[0], 1, {}, self.case, metrics={"latency_s": latency})
-            self.answers.append(("exact" if name == "exact" else "done", {"record": record.to_json()}))
-
-    def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
-        return self.answers.pop(0)
-
-
-class Comparison(Lockstep):
-    """A comparison of pretenders: B takes ``slower`` times as long as A in every case."""
-
-    def __init__(self, slower: dict[str, float], spread: float, budget_s: float = 1e4, **plan: Any) -> None:
-        self.clock = FakeClock(itertools.repeat(0.0))
-        self.started: list[str] = []
-        self.display = Quiet()
-        draw = random.Random(3)
-        side = Side("it", Path("python"), Path(), {})
-        tolerances = Tolerances()
-        super().__init__(
-            side,
-            side,
-            list(slower),
-            Plan((), budget_s, lambda key: tolerances, tolerances.alpha, Path(), **plan),
-            self.clock,
-            self.display,
-        )
-        calls = {
-            "A": {self.plan.old_keys.get(key, key): 0.01 for key in slower},
-            "B": {key: 0.01 * factor for key, factor in slower.items()},
-        }
-        self._start = lambda name, all_cores=False: Pretender(  # type: ignore[method-assign,assignment]  # no process
-            name, self.clock, calls[name], draw.gauss(0, spread), self.started
-        )
-
-
-def give(comparison: Comparison, attribute: str, *, a: float, b: float) -> None:
-    """Let the workers of each side have this value."""
-    start = comparison._start
-
-    def started(name: str, all_cores: bool = False) -> Any:
-        worker = start(name)
-        setattr(worker, attribute, {"A": a, "B": b}[name])
-        return worker
-
-    comparison._start = started  # type: ignore[method-assign]
+from tests.support.pretenders import LOAD_S, START_S, Comparison, Pretender, statuses
 
 
 def test_cases_of_all_cores_have_processes_of_their_own() -> None:
@@ -142,10 +45,6 @@ def test_cases_of_all_cores_have_processes_of_their_own() -> None:
     assert comparison.cases["sum/b"].group == "sum"
 
 
-def statuses(comparison: Comparison) -> dict[str, str]:
-    return {key: case.verdict.status if case.verdict else "none" for key, case in comparison.cases.items()}
-
-
 def test_it_ends_when_all_is_decided() -> None:
     comparison = Comparison({"sum/a": 1.0, "sum/b": 1.5, "sum/c": 0.5}, spread=0.002)
     comparison.run()
@@ -166,7 +65,7 @@ def test_what_the_budget_leaves_undecided_says_how_long_it_would_take() -> None:
     comparison.run()
     assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "INCONCLUSIVE"}
     assert comparison.clock.time_s < 25
-    needed = [case.pairs_needed for case in comparison.cases.values() if case.pairs_needed]
+    needed = [pairs for case in comparison.cases.values() if (pairs := case.needed[LATENCY])]
     assert len(needed) == 2
     assert max(needed) <= LOOKS[-1]
     pair_s = LOAD_S + 2 * 0.01 + 2 * TURNS * BLOCK_S  # a call of each side, and then the turns
@@ -176,7 +75,7 @@ def test_what_the_budget_leaves_undecided_says_how_long_it_would_take() -> None:
 def test_no_budget_is_told_for_what_more_pairs_than_the_plan_has_would_decide() -> None:
     comparison = Comparison({"sum/a": 1.0}, spread=0.1, budget_s=20.0)
     comparison.run()
-    needed = comparison.cases["sum/a"].pairs_needed
+    needed = comparison.cases["sum/a"].needed[LATENCY]
     assert needed is None or needed > LOOKS[-1]
     assert comparison.needed_s is None
 
@@ -225,42 +124,6 @@ def test_what_a_pair_takes_is_guessed_by_the_last_one() -> None:
     for took_s in (20.0, 2.0):
         case.take(Taken(), took_s)
     assert case.open_case.pair_s == 2.0
-
-
-@pytest.mark.parametrize(
-    ("load_s", "status", "told"),
-    [(1.0, "SAME", False), (2.0, "REGRESSED", True), (1.1, "SAME", False), (0.6, "IMPROVED", True)],
-)
-def test_a_load_that_takes_longer_is_found_with_the_pairs_that_the_latency_takes(
-    load_s: float, status: str, told: bool
-) -> None:
-    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
-    unchanged = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
-    give(comparison, "load_s", a=1.0, b=load_s)
-    comparison.run()
-    unchanged.run()
-    assert set(statuses(comparison).values()) == {status}
-    assert comparison.pairs == unchanged.pairs, "it costs no pair more"
-    verdict = comparison.cases["sum/a"].verdict
-    assert verdict is not None
-    assert verdict.reason.startswith("load_s: time ") is told
-
-
-def test_a_short_load_is_not_compared() -> None:
-    comparison = Comparison({"sum/a": 1.0}, spread=0.002)
-    comparison.run()
-    assert comparison.cases["sum/a"].beside_log_ratios == {}
-
-
-@pytest.mark.parametrize(("first_s", "status"), [(0.02, "REGRESSED"), (0.01, "SAME"), (0.0, "SAME")])
-def test_what_calls_tell_of_themselves_is_compared(first_s: float, status: str) -> None:
-    """The whole call takes as long as before; its first part took 10 ms."""
-    comparison = Comparison({"sum/a": 1.0, "sum/b": 1.0}, spread=0.002, exact=False)
-    give(comparison, "first_s", a=0.01, b=first_s)
-    comparison.run()
-    assert set(statuses(comparison).values()) == {status}
-    known = set(comparison.cases["sum/a"].beside_log_ratios)
-    assert known == ({"first_s"} if first_s else set()), "what one side alone tells is not compared"
 
 
 def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:

@@ -126,3 +126,19 @@ class TestOneCore:
         monkeypatch.delattr(os, "sched_getaffinity", raising=False)
         with pinning.one_core():
             assert torch.get_num_threads() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity here")
+def test_the_shared_core_is_left_for_the_cores_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 6, 7})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(set(cores)))
+    core = pinning.SharedCore(6)
+    core.leave()
+    core.stay()
+    core.leave()
+    assert pinned == [{4, 6, 7}, {6}, {4, 6, 7}]
+    nowhere = pinning.SharedCore(None)
+    nowhere.stay()
+    nowhere.leave()
+    assert len(pinned) == 3

@@ -14,6 +14,7 @@ import torch  # noqa: F401  # without it no kernel can be asserted
 from perfgate.lockstep import protocol, tracing
 from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.used import Used
+from perfgate.machine.pinning import SharedCore
 from perfgate.measure.clocks import FakeClock, StoppableClock
 from perfgate.measure.code_trace import CodeTrace
 from perfgate.measure.measurement import FellBackError, Instruments, Kernel, OutputChangedError
@@ -76,6 +77,13 @@ class TestMeasure:
         assert ready["call_s"] == 1.0
         assert ready["cold_s"] == {"load_s": 0.0, "first_call_s": 1.0}
         assert [fields["s"] for fields in blocks] == [[3.0], [3.0]]
+
+    def test_it_stays_on_the_shared_core_only_when_it_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stayed: list[int] = []
+        monkeypatch.setattr(SharedCore, "stay", lambda core: stayed.append(case.calls))
+        case = Case(BLOCK, STOP)
+        case.measure(case.call)
+        assert stayed == [2], "after the first and the warm one"
 
     def test_traced_it_runs_each_input_once_and_times_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -218,6 +226,13 @@ class TestLoop:
             ("done", "sums/b"),
             ("done", "sums/a"),
         ]
+
+    def test_cases_load_on_all_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        left: list[None] = []
+        monkeypatch.setattr(SharedCore, "leave", lambda core: left.append(None))
+        load = {"case": "sums/a", "checked": False, "turn": 0}
+        self.run(("load", load), ("load", load), ("quit", {}))
+        assert len(left) == 2
 
     def test_a_case_is_traced_while_its_test_is_called(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         trace = CodeTrace(tmp_path, [])

@@ -176,7 +176,8 @@ class Exact(Quantity):
 
 class TimeBeside(Quantity):
     """A time beside the latency, compared in lockstep with the pairs that the latency takes. Where those do not decide
-    it, nothing is said."""
+    it, it is undecided only if it is longer than it may be as far as can be seen: that asks for more pairs. Otherwise
+    nothing is said."""
 
     kind = "sampled"
     unit = "s"
@@ -191,8 +192,9 @@ class TimeBeside(Quantity):
         estimate = basis.beside(name)
         if estimate is None:
             return None
-        finding = judge_ratio(estimate, self.tolerance(basis.tolerances), metric=name)
-        return None if finding.status == "INCONCLUSIVE" else finding
+        tolerance = self.tolerance(basis.tolerances)
+        finding = judge_ratio(estimate, tolerance, metric=name)
+        return None if finding.status == "INCONCLUSIVE" and estimate.value <= 1 + tolerance else finding
 
 
 def one_sided(name: str, before: Metric | None, after: Metric | None) -> Finding | None:

@@ -31,6 +31,7 @@ class Item:
         self.name = self.originalname = name
         self.nodeid = f"test_sums.py::{name}" + (f"[{of.case.id}]" if of else "")
         self.stash = pytest.Stash()
+        self.config: Any = SimpleNamespace(stash=pytest.Stash())
         self.fixturenames = ("measure",) if measures else ()
         own = SimpleNamespace(func=SimpleNamespace(__module__=OWN_FIXTURE), argnames=())
         self._fixtureinfo = SimpleNamespace(name2fixturedefs={"measure": [own]})

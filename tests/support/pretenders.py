@@ -56,7 +56,8 @@ class Pretender:
             self.case = fields["case"]
             self.clock.advance(LOAD_S / 2)
             cold_s = {"load_s": self.load_s * (1 + random.Random(len(self.log)).gauss(0, self.load_noise))}
-            self.answers.append(("ready", {"call_s": self.call_s[self.case], "cold_s": cold_s, "digest": ""}))
+            told = {"call_s": self.call_s[self.case], "prepared_s": 0.0, "cold_s": cold_s, "digest": ""}
+            self.answers.append(("ready", told))
         elif name == "block":
             seconds = fields["calls"] * self.call_s[self.case] * self.luck
             self.clock.advance(seconds)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from perfgate.records.case import benchmark_of
 from perfgate.records.record import OWN, SCHEMA
 from perfgate.records.validate import RecordError, items, mapping, text, whole
 
@@ -78,7 +79,7 @@ def pack(benchmarks: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]],
             **{name: record[name] for name in PLAIN},
             **{name: record[name] for name, usual in OPTIONAL.items() if record.get(name, usual) != usual},
         }
-        if case["name"] != _benchmark(case["key"]):
+        if case["name"] != benchmark_of(case["key"]):
             own["name"] = case["name"]
         packed.append({**_pack_benchmark(one), "extra_info": {**one["extra_info"], OWN: own}})
     tables = {
@@ -88,10 +89,6 @@ def pack(benchmarks: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]],
         **{name: one.rows for name, one in rows.items()},
     }
     return packed, tables
-
-
-def _benchmark(key: str) -> str:
-    return key.partition("/")[0]
 
 
 def _pack_fields(case: Mapping[str, Any], table: dict[str, list[str]]) -> Any:
@@ -150,7 +147,7 @@ def unpack(benchmark: Any, tables: Any) -> dict[str, Any]:
     shared = mapping(TABLES, tables)
     key = text("key", own["key"])
     try:
-        name = text("name", own.get("name", _benchmark(key)))
+        name = text("name", own.get("name", benchmark_of(key)))
         metrics = mapping("metrics", own["metrics"])
         record = {
             "schema": SCHEMA,

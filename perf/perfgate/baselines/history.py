@@ -12,6 +12,7 @@ from perfgate.baselines import store
 from perfgate.baselines.store import Baseline, BaselineError, Refresh
 from perfgate.compare.metric_verdict import LATENCY
 from perfgate.compare.tolerances import TolerancesOf
+from perfgate.records.case import benchmark_of, split_key
 from perfgate.records.fingerprint import differences
 from perfgate.records.record import Record
 from perfgate.report import Axis, Chart, Column, Section, Series, Table, Value, decimals, latency
@@ -84,7 +85,7 @@ def _row(key: str, stored: Mapping[str, Baseline], now: float | None) -> Row:
 
 def _charts(rows: Sequence[Row], stored: Mapping[str, Baseline], tolerances_of: TolerancesOf) -> list[Chart]:
     """One chart for each benchmark."""
-    by_benchmark = groupby(rows, key=lambda row: str(row["case"]).partition("/")[0])
+    by_benchmark = groupby(rows, key=lambda row: benchmark_of(str(row["case"])))
     found = [_chart(name, list(own), stored, tolerances_of) for name, own in by_benchmark]
     return [chart for chart in found if chart is not None]
 
@@ -109,7 +110,7 @@ def _chart(name: str, rows: Sequence[Row], stored: Mapping[str, Baseline], toler
             times.append((last + 1, float(now)))
         if len(times) > 1 and anchor is not None:
             base = dict(times)[int(anchor)]
-            line = Series(key.partition("/")[2], "line", [at for at, _ in times], [time / base for _, time in times])
+            line = Series(split_key(key)[1] or key, "line", [at for at, _ in times], [time / base for _, time in times])
             lines.append((line, int(anchor), tolerances_of(key).time))
     if not lines:
         return None

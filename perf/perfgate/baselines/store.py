@@ -18,7 +18,7 @@ from perfgate.baselines import anchor, function_groups
 from perfgate.baselines.anchor import Anchor
 from perfgate.baselines.file_format import TABLES, pack, unpack, written
 from perfgate.records.atomic_write import write_atomic
-from perfgate.records.case import slug
+from perfgate.records.case import benchmark_of, slug
 from perfgate.records.fingerprint import Fingerprint
 from perfgate.records.record import OWN, Record
 from perfgate.records.validate import (
@@ -120,13 +120,13 @@ class Baseline:
         """
         entries: dict[str, Entry] = {}
         for key, entry in self.entries.items():
-            name, _, fields = key.partition("/")
-            new = aliases.get(key, f"{aliases.get(name, name)}/{fields}")
+            name = benchmark_of(key)
+            new = aliases.get(key, aliases.get(name, name) + key.removeprefix(name))
             if new in entries or (new != key and new in self.entries):
                 raise BaselineError(
                     f"alias: {key} is to be {new}, which {self.path} has too; remove the alias from [tool.perfgate]"
                 )
-            record = replace(entry.record, key=new, name=new.partition("/")[0])
+            record = replace(entry.record, key=new, name=benchmark_of(new))
             entries[new] = replace(entry, record=record)
         return replace(self, entries=entries)
 

@@ -27,6 +27,7 @@ from perfgate.lockstep.environments import Side
 from perfgate.lockstep.scheduling import OpenCase
 from perfgate.lockstep.worker_client import Worker, WorkerError
 from perfgate.measure.clocks import Clock
+from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
 
 
@@ -91,12 +92,16 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether more pairs would tell nothing: every metric is decided, or a side does not get through."""
+        """Whether more pairs would tell nothing: every metric is decided, or a side does not get through. Of a case
+        that has REGRESSED anyway the latency is enough."""
         if self.verdict is None or self.pending:
             return False
         if not self.works:
             return True
-        return self.estimate is not None and all(one.status != "INCONCLUSIVE" for one in self.verdict.findings)
+        undecided = [one.metric for one in self.verdict.findings if one.status == "INCONCLUSIVE"]
+        if self.verdict.status == "REGRESSED":
+            undecided = [metric for metric in undecided if metric == LATENCY]
+        return self.estimate is not None and not undecided
 
     @property
     def pending(self) -> list[str]:
@@ -169,7 +174,7 @@ class Lockstep:
         self.sides = {"A": base, "B": head}
         self.plan = plan
         self.cases = {
-            key: Comparison(key, key.partition("/")[0], plan.apart, all_cores=key in plan.all_cores) for key in keys
+            key: Comparison(key, benchmark_of(key), plan.apart, all_cores=key in plan.all_cores) for key in keys
         }
         self.pairs = 0
         self._clock = clock

@@ -12,9 +12,12 @@ from typing import Any
 from perfgate.lockstep import tracing
 from perfgate.lockstep.worker_client import START_TIMEOUT_S, Worker, WorkerError
 from perfgate.measure.code_trace import Traced
+from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError
 
+PREPARED_BLOCK_S = 0.1
+"""The same of a case whose calls prepare what is not timed: with that, a turn takes no longer."""
 BLOCK_S = 0.01
 """Seconds of one side's turn: long against the switch between two processes, short against drift. Measured with equal
 sides, four kernels and 58 pairs in which both took turns: blocks of 30 ms vary as much from pair to pair (standard
@@ -85,11 +88,13 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
     for name, worker in workers.items():  # both at once: importing and loading take the longest
         with _noting(taken, name, key):
             worker.ask("load", case=keys[name], checked=exact, turn=turn)
-    warm_s = {}
+    warm_s, prepared_s = {}, 0.0
     for name, worker in workers.items():  # whether it works on the other side is told too
         with _noting(taken, name, key):
-            warm_s[name], cold_s = _ready(worker)
-            for metric, seconds in cold_s.items():
+            ready = _ready(worker)
+            warm_s[name] = ready.call_s
+            prepared_s = max(prepared_s, ready.prepared_s)
+            for metric, seconds in ready.cold_s.items():
                 taken.beside_s.setdefault(metric, {})[name] = seconds
     timeout_s = _timeout_s(warm_s)
     if exact:
@@ -104,7 +109,7 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
             order = "".join(running)
             told: Told = {name: {} for name in running}
             took = _turn(running, 1, order, timeout_s, told)  # alone on the core now
-            calls, turns = _plan(max(*took.values(), SHORTEST_CALL_S))
+            calls, turns = _plan(max(*took.values(), SHORTEST_CALL_S), prepared_s)
             for number in range(turns):
                 if number or calls > 1:  # else the turn that was just made is a whole one
                     took = _turn(running, calls, order if number % 2 == 0 else order[::-1], timeout_s, told)
@@ -135,7 +140,7 @@ def run_once(worker: Worker, key: str) -> None:
         WorkerError: it does not get through; :class:`EndedError` where that is the case's own doing.
     """
     worker.ask("load", case=key, checked=False, turn=0)
-    _leave(worker, _timeout_s({"": _ready(worker)[0]}))
+    _leave(worker, _timeout_s({"": _ready(worker).call_s}))
 
 
 def traced(worker: Worker) -> Traced:
@@ -160,10 +165,11 @@ def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *
             if keys[name] not in collected(worker):
                 continue
             worker.ask("load", case=keys[name], checked=exact, turn=turn)
-            timeout_s = _timeout_s({name: _ready(worker)[0]})
+            ready = _ready(worker)
+            timeout_s = _timeout_s({name: ready.call_s})
             if exact:
                 taken.records[name] = _exact(worker, timeout_s)
-            calls, turns = _plan(max(_block(worker, 1, timeout_s), SHORTEST_CALL_S))
+            calls, turns = _plan(max(_block(worker, 1, timeout_s), SHORTEST_CALL_S), ready.prepared_s)
             taken.times_s[name] = median(_block(worker, calls, timeout_s) / calls for _ in range(2 * turns))
             _keep(taken, name, _leave(worker, timeout_s))
     if len(taken.times_s) == len(order) and not taken.doubts and not any(_ended(taken, name) for name in order):
@@ -194,7 +200,7 @@ def _note(taken: Taken, name: str, key: str, wrong: WorkerError) -> None:
         taken.spent |= bool(record.provenance.get("context_gone"))  # its process can run nothing any more
     else:
         taken.spent = True
-        record = Record(key.partition("/")[0], 1, {}, key, status="failed")
+        record = Record(benchmark_of(key), 1, {}, key, status="failed")
     if _ended(taken, name):  # why it ended first is what counts
         return
     record.reason = str(wrong)
@@ -206,10 +212,19 @@ def _ended(taken: Taken, name: str) -> bool:
     return name in taken.records and taken.records[name].status != "measured"
 
 
-def _ready(worker: Worker) -> tuple[float, dict[str, float]]:
-    """How long a call takes once it is warm, and the cold times by metric, in seconds."""
+@dataclass(frozen=True)
+class _Ready:
+    """How long a call takes once it is warm; that again where parts of it are not timed, else 0; and the cold times by
+    metric. All in seconds."""
+
+    call_s: float
+    prepared_s: float
+    cold_s: dict[str, float]
+
+
+def _ready(worker: Worker) -> _Ready:
     fields = _expect(worker, "ready", LOAD_TIMEOUT_S)
-    return float(fields["call_s"]), fields["cold_s"]
+    return _Ready(float(fields["call_s"]), float(fields["prepared_s"]), fields["cold_s"])
 
 
 def _exact(worker: Worker, timeout_s: float) -> Record:
@@ -229,10 +244,13 @@ def _timeout_s(warm_s: Mapping[str, float]) -> float:
     return ANSWER_TIMEOUT_S + SLOWER_TIMES * max(warm_s.values(), default=0.0)
 
 
-def _plan(call_s: float) -> tuple[int, int]:
-    """How many calls make a block, and how many turns of two blocks a pair."""
+def _plan(call_s: float, prepared_s: float) -> tuple[int, int]:
+    """How many calls make a block, and how many turns of two blocks a pair; a call takes ``prepared_s`` with what is
+    not timed of it, where there is such."""
     calls = max(1, round(BLOCK_S / call_s))
-    return calls, min(TURNS, 2 * max(1, round(CASE_S / (4 * calls * call_s))))
+    if prepared_s:
+        calls = max(1, min(calls, round(PREPARED_BLOCK_S / prepared_s)))
+    return calls, min(TURNS, 2 * max(1, round(CASE_S / (4 * calls * max(call_s, prepared_s)))))
 
 
 def _without_order(ratios: Sequence[float]) -> float:

@@ -2,9 +2,9 @@
 
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
 paused), ``exact`` (profile one call), ``stop`` (leave the case), ``trace`` (which functions the cases ran), ``quit``.
-The worker answers: ``collected``, ``ready`` (with the case's cold times, and the files and versions that it used),
-``paused``, ``times`` (with what the last call tells of itself), ``exact``, ``done``, ``traced``, ``error``. Every
-message carries the protocol's version.
+The worker answers: ``collected``, ``ready`` (what a call takes, ``prepared_s`` where that includes what is not timed,
+the case's cold times, and the files and versions that it used), ``paused``, ``times`` (with what the last call tells of
+itself), ``exact``, ``done``, ``traced``, ``error``. Every message carries the protocol's version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 from typing import Any
 
-VERSION = 3
+VERSION = 4
 LIMIT_BYTES = 16 << 20
 """A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
 
@@ -30,7 +30,7 @@ ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "collected": {"cases": list},
-    "ready": {"call_s": (int, float), "cold_s": dict, "digest": str, "used": dict},
+    "ready": {"call_s": (int, float), "prepared_s": (int, float), "cold_s": dict, "digest": str, "used": dict},
     "paused": {"s": (int, float)},
     "times": {"s": list, "samples": dict},
     "exact": {"record": dict},
@@ -75,7 +75,7 @@ def read(received: bytes, known: dict[str, dict[str, type | tuple[type, ...]]]) 
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise MessageError(f"message {name!r}: {field} is {value!r:.80}")
     beside = (*message.get("cold_s", {}).values(), *message.get("samples", {}).values())
-    times = (message.get("call_s"), *beside)
+    times = (message.get("call_s"), message.get("prepared_s"), *beside)
     for value in (*times, *([message["s"]] if name == "paused" else message.get("s", ()))):
         if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
             raise MessageError(f"message {name!r}: {value!r} is no duration")

@@ -72,7 +72,11 @@ class StoppableClock:
         try:
             yield
         finally:
-            self.stopped_s += self.running.now() - start
+            self.leave_out(start)
+
+    def leave_out(self, since: float) -> None:
+        """Take what has passed since a reading of the running clock out of all later readings."""
+        self.stopped_s += self.running.now() - since
 
 
 @dataclass

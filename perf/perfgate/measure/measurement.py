@@ -72,6 +72,15 @@ class Instruments:
         return self.meter
 
 
+@dataclass(frozen=True)
+class Calling:
+    """What is special about a measured call: ``digest`` is what must repeat of its results; ``prepares``: it does work
+    that the clock leaves out, so that it costs more than its time says."""
+
+    digest: Callable[[Any], str] = digest
+    prepares: bool = False
+
+
 class Measure:
     """The fixture's value: call it once in a benchmark; it fills the case's record."""
 
@@ -79,6 +88,7 @@ class Measure:
         self.policy = policy
         self.instruments = instruments
         self.record = record
+        self.calling = Calling()
         self._replay = replay
         self._budget_s = DEFAULT_BUDGET_S
         self._faults = tuple(fault for fault in policy.faults if fault.hits(record.key))
@@ -151,12 +161,13 @@ class Measure:
         result, cold_s = self._first(call)
         if check is not None:
             check(result)
-        before = digest(result)
+        before = self.calling.digest(result)
 
         rounds = self._rounds
         warm_s = rounds.warm(call, cold_s)
         gc.collect()
-        calls = rounds.calls_per_round(call, warm_s) if inputs is None else 1
+        alone = inputs is not None or self.calling.prepares
+        calls = 1 if alone else rounds.calls_per_round(call, warm_s)
         quantities = metrics.new()
         with metrics.measured(quantities, Surroundings(self.instruments.clock, self.instruments.energy)):
             if inputs is None:
@@ -169,7 +180,7 @@ class Measure:
         weighed, peak = self._weigh(call)
         counted, counts = op_counts.count(call)
         for after in (weighed, counted):
-            if digest(after) != before:
+            if self.calling.digest(after) != before:
                 raise OutputChangedError(
                     f"{self.record.key}: the call returned something else after timing than before it; "
                     "nondeterministic output: the timings are invalid"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 
@@ -30,13 +30,14 @@ class ReplayTimer:
 
 
 class BenchmarkReplay:
-    """Gives samples to pytest-benchmark's fixture, whose timer is the :class:`ReplayTimer`."""
+    """Gives samples to pytest-benchmark's fixture, whose timer is the :class:`ReplayTimer`. ``pedantic`` is the
+    fixture's method that runs rounds, or what is behind it."""
 
-    def __init__(self, benchmark: Any, timer: ReplayTimer) -> None:
-        self._benchmark = benchmark
+    def __init__(self, pedantic: Callable[..., Any], timer: ReplayTimer, *, disabled: bool) -> None:
+        self._pedantic = pedantic
         self._timer = timer
-        self.disabled: bool = benchmark.disabled
+        self.disabled = disabled
 
     def replay(self, samples: Sequence[float]) -> None:
         self._timer.load(samples)
-        self._benchmark.pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)
+        self._pedantic(lambda: None, rounds=max(1, len(samples)), iterations=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from perfgate.machine.accelerator import Accelerator, Event
-from perfgate.measure.clocks import Clock
+from perfgate.measure.clocks import Clock, StoppableClock
 
 Timing = Literal["device", "wall"]
 """What a case's time is about: the device's work, by its events where it has them; or all that its caller waits for."""
@@ -91,10 +91,13 @@ class WallTimer:
     def time(self, call: Callable[[], Any], calls: int) -> Round:
         repeat = range(calls)
         now = self.clock.now
+        left_out = self.clock.stopped_s if isinstance(self.clock, StoppableClock) else 0.0
         start = now()
         for _ in repeat:
             result = call()
         seconds = stretched(self.clock, start, self.slower) if self.slower else now() - start
+        if isinstance(self.clock, StoppableClock):
+            return Round(result, seconds, seconds + self.clock.stopped_s - left_out)
         return Round(result, seconds, seconds)
 
     def wall_s(self, call: Callable[[], Any]) -> None:

@@ -6,7 +6,7 @@ Read in every session, so nothing slow is imported before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,21 +16,61 @@ from perfgate.plugin.command_line import PREFIX, destination
 NAME = "perfgate-measuring"
 """The plugin of a session that measures: :mod:`perfgate.plugin.hooks`."""
 COMPARE: pytest.StashKey[bool | str] = pytest.StashKey()
-"""What ``--benchmark-compare`` named, in a project that has set perfgate up; it waits for the first benchmark."""
+"""What ``--perfgate-compare`` named; or ``--benchmark-compare`` in a project that has set perfgate up, where it waits
+for the first benchmark."""
+ADOPTS: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether this session was asked for something of perfgate's by name: then tests that were written for pytest-benchmark
+or pytest-codspeed are cases too."""
 OWN_FIXTURE = "perfgate.plugin.entry"
 """Where perfgate's fixture ``measure`` is."""
+ADOPTED_FIXTURES: Mapping[str, str] = {
+    "benchmark": "pytest_benchmark.plugin",
+    "codspeed_benchmark": "pytest_codspeed.plugin",
+}
+"""Fixtures that a test measures with, and where each is."""
+ADOPTED_MARKERS, MARKERS_PLUGIN = ("benchmark", "codspeed_benchmark"), "codspeed_plugin"
+"""Markers by which a plugin, pytest-codspeed, measures a whole test that uses no such fixture. Without that plugin they
+mean nothing of the kind: pytest-benchmark's own marker only sets options."""
 
 
 def is_benchmark(item: pytest.Item) -> bool:
-    """Whether an item measures: it requests the ``measure`` fixture, which is perfgate's, or a suite's around it. A
-    project may have a fixture of its own of that name."""
-    if "measure" not in getattr(item, "fixturenames", ()):
+    """Whether an item measures: it requests the ``measure`` fixture, which is perfgate's, or a suite's around it, or it
+    is adopted. A project may have a fixture of its own of that name."""
+    return _uses(item, "measure", OWN_FIXTURE) or is_adopted(item)
+
+
+def is_adopted(item: pytest.Item) -> bool:
+    """Whether an item was written for pytest-benchmark or pytest-codspeed, and this session measures such tests."""
+    return (
+        item.config.stash.get(ADOPTS, False)
+        and not _uses(item, "measure", OWN_FIXTURE)
+        and (adopted_fixture(item) is not None or is_adopted_whole(item))
+    )
+
+
+def adopted_fixture(item: pytest.Item) -> str | None:
+    """The fixture with which a test measures that was not written for perfgate."""
+    return next((name for name, where in ADOPTED_FIXTURES.items() if _uses(item, name, where)), None)
+
+
+def is_adopted_whole(item: pytest.Item) -> bool:
+    """Whether a test uses no such fixture and is marked to be measured as a whole."""
+    if adopted_fixture(item) is not None or not isinstance(item, pytest.Function):
+        return False
+    return item.config.pluginmanager.has_plugin(MARKERS_PLUGIN) and any(
+        item.get_closest_marker(name) is not None for name in ADOPTED_MARKERS
+    )
+
+
+def _uses(item: pytest.Item, name: str, where: str) -> bool:
+    """Whether an item requests the fixture ``name`` of the module ``where``, or one of that name around it."""
+    if name not in getattr(item, "fixturenames", ()):
         return False
     fixtures: Any = getattr(item, "_fixtureinfo")  # noqa: B009  # pytest's own, and not in its types
-    for fixture in reversed(fixtures.name2fixturedefs.get("measure", ())):
-        if fixture.func.__module__ == OWN_FIXTURE:
+    for fixture in reversed(fixtures.name2fixturedefs.get(name, ())):
+        if fixture.func.__module__ == where:
             return True
-        if "measure" not in fixture.argnames:
+        if name not in fixture.argnames:
             return False
     return False
 
@@ -44,6 +84,9 @@ def configure(config: pytest.Config) -> None:
     compare = getattr(config.option, "benchmark_compare", None)
     asked = list(_asks(config))
     ours = is_child() or bool(asked)
+    config.stash[ADOPTS] = ours
+    if (baseline := config.getoption(destination("compare"))) is not None:
+        config.stash[COMPARE] = baseline
     compares = not ours and bool(compare) and is_set_up(config)
     timed = [name for name in asked if name != PREFIX + "doctor"] or (["--benchmark-compare"] if compares else [])
     if timed and config.getoption("dist", "no") != "no":
@@ -61,7 +104,7 @@ def configure(config: pytest.Config) -> None:
 
 def _asks(config: pytest.Config) -> Iterator[str]:
     """The options given that make a session perfgate's before a benchmark is collected."""
-    for name in ("versus", "refresh-baseline", "doctor"):
+    for name in ("versus", "compare", "refresh-baseline", "doctor"):
         if config.getoption(destination(name)) not in (None, False):
             yield PREFIX + name
 

@@ -7,7 +7,9 @@ import pytest
 from perfgate.machine import device_errors, pinning
 from perfgate.measure.clocks import WallClock
 from perfgate.measure.measurement import FellBackError
-from perfgate.plugin import progress
+from perfgate.plugin import adopted, progress
+from perfgate.plugin.activation import is_adopted
+from perfgate.plugin.adopted import BENCHMARK
 from perfgate.plugin.device_recovery import TAKEN
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE
@@ -40,17 +42,22 @@ def finish(context: SessionContext, item: pytest.Item, call: pytest.CallInfo[Non
     took_s = CLOCK.now() - item.stash[STARTED]
     record.pins = record.pins or pinning.current(context.workbench.allocator)  # another process's has its own
     context.log.add(record, took_s)
-    if "benchmark" in funcargs:
-        funcargs["benchmark"].extra_info["perfgate"] = record.to_json()
+    benchmark = item.stash.get(BENCHMARK, None) or funcargs.get("benchmark")
+    if benchmark is not None:
+        benchmark.extra_info["perfgate"] = record.to_json()
     setattr(report, LINE, _line(context, record, report, took_s))
 
 
 def _judge_outcome(
     context: SessionContext, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> None:
-    """Give the record the status that its test's outcome means; a test that measured nothing fails."""
+    """Give the record the status that its test's outcome means; a test that measured nothing fails, and one that was
+    not written for perfgate counts as skipped."""
     record = context.log.record_of(item)
-    if report.passed and not getattr(item, "funcargs", {})["measure"].used:
+    if report.passed and is_adopted(item):
+        if (why := adopted.not_measured(item)) is not None:
+            record.status, record.reason = "skipped", why
+    elif report.passed and not item.stash[adopted.MEASURE].used:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} takes the fixture 'measure' and never calls it: nothing was measured"
         record.status, record.reason = "failed", report.longrepr

@@ -122,6 +122,14 @@ VERSUS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 BASELINES: Mapping[str, Mapping[str, Any]] = {
+    "compare": {
+        "nargs": "?",
+        "const": True,
+        "metavar": "BASELINE",
+        "help": "compare every benchmark with this machine's stored baseline (default: the latest one), tests written "
+        "for pytest-benchmark or pytest-codspeed among them; a suite that is set up for perfgate says "
+        "--benchmark-compare for short",
+    },
     "judge-budget": {
         "type": float,
         "default": JUDGE_BUDGET_S,
@@ -182,6 +190,8 @@ GROUPS = (
     ("perfgate-gate", "perfgate: compare with stored baselines", BASELINES),
 )
 _ALL = {**MEASURING, **VERSUS, **BASELINES}
+SHORTER: Mapping[str, tuple[str, ...]] = {"refresh-baseline": (PREFIX + "refresh",)}
+"""Other names that perfgate's options have in every project."""
 SHORT = "perfgate-short"
 """The group of options that a suite's short names are in."""
 
@@ -191,7 +201,7 @@ def add_options(parser: pytest.Parser) -> None:
     for name, description, options in GROUPS:
         group = parser.getgroup(name, description)
         for option, settings in options.items():
-            group.addoption(f"{PREFIX}{option}", dest=destination(option), **settings)
+            group.addoption(f"{PREFIX}{option}", *SHORTER.get(option, ()), dest=destination(option), **settings)
     parser.addini(STRICT, "INCONCLUSIVE fails its test", type="bool", default=False)
 
 

@@ -16,6 +16,7 @@ from perfgate.plugin import child_args
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.record_log import RECORD, RecordLog
 from perfgate.plugin.terminal_lines import Lines
+from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
 
 TAKEN: pytest.StashKey[bool] = pytest.StashKey()
@@ -84,4 +85,4 @@ def _end_as(record: Record) -> None:
 
 
 def _failed(key: str, reason: str) -> Record:
-    return Record(key.partition("/")[0], 1, {}, key, status="failed", reason=reason)
+    return Record(benchmark_of(key), 1, {}, key, status="failed", reason=reason)

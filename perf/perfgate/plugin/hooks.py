@@ -3,7 +3,7 @@ function, which decides."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from perfgate.measure.clocks import StoppableClock
 from perfgate.measure.measurement import Measure
 from perfgate.measure.replay import BenchmarkReplay, ReplayTimer
 from perfgate.plugin import (
+    adopted,
     case_end,
     compare_mode,
     doctor,
@@ -25,7 +26,8 @@ from perfgate.plugin import (
     worker_mode,
 )
 from perfgate.plugin import session as session_module
-from perfgate.plugin.activation import is_benchmark
+from perfgate.plugin.activation import ADOPTED_FIXTURES, adopted_fixture, is_adopted, is_adopted_whole, is_benchmark
+from perfgate.plugin.adopted import BENCHMARK, MEASURE, Adopted
 from perfgate.plugin.session import CONTEXT
 from perfgate.plugin.session_report import SessionReport
 
@@ -69,14 +71,62 @@ def prepare(item: pytest.Item) -> None:
 
 def measure_for(item: pytest.Item, benchmark: Any) -> Measure:
     """What the fixture ``measure`` is for a benchmark; ``benchmark`` is pytest-benchmark's fixture."""
+    benchmark.group = benchmark.group or item.config.stash[CONTEXT].log.record_of(item).name
+    item.stash[MEASURE] = measure = _measure(item, benchmark, benchmark.pedantic)
+    return measure
+
+
+def _measure(item: pytest.Item, benchmark: Any, pedantic: Callable[..., Any]) -> Measure:
+    """``pedantic`` runs rounds of pytest-benchmark's fixture."""
     context, channel = item.config.stash[CONTEXT], item.config.stash[CHANNEL]
     record = context.log.record_of(item)
-    benchmark.group = benchmark.group or record.name
-    replay = BenchmarkReplay(benchmark, item.stash[TIMER])
+    replay = BenchmarkReplay(pedantic, item.stash[TIMER], disabled=benchmark.disabled)
     policy = context.settings.measure_policy
     if channel is not None:
         return worker_mode.WorkerMeasure(policy, context.instruments, replay, record, channel)
     return Measure(policy, context.instruments, replay, record)
+
+
+def _adopted(item: pytest.Item, benchmark: Any) -> Adopted:
+    """What measures a test that was not written for perfgate, by pytest-benchmark's fixture."""
+    instruments = item.config.stash[CONTEXT].instruments
+    if not isinstance(instruments.clock, StoppableClock):
+        instruments.clock = StoppableClock(instruments.clock)
+    item.stash[BENCHMARK] = benchmark
+    item.stash[MEASURE] = measure = _measure(item, benchmark, benchmark._raw_pedantic)
+    return Adopted(item, measure, instruments.clock)
+
+
+def _runs_plainly(item: pytest.Item, benchmark: Any) -> bool:
+    """Whether benchmarks run once, as plain tests; a side of a comparison says so to pytest-benchmark, and measures."""
+    return bool(benchmark.disabled) and item.config.stash[CHANNEL] is None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    made = yield
+    item = request.node
+    if not isinstance(item, pytest.Item) or fixturedef.argname not in ADOPTED_FIXTURES or not is_adopted(item):
+        return made
+    benchmark: Any = made if fixturedef.argname == "benchmark" else request.getfixturevalue("benchmark")
+    if _runs_plainly(item, benchmark) or fixturedef.argname != adopted_fixture(item):
+        return made
+    taken = adopted.take_over(made, _adopted(item, benchmark))
+    fixturedef.cached_result = (taken, fixturedef.cache_key(request), None)  # type: ignore[arg-type]  # as pytest sets it
+    return taken
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not is_adopted(pyfuncitem) or not is_adopted_whole(pyfuncitem):
+        return None
+    benchmark = pyfuncitem._request.getfixturevalue("benchmark")
+    if _runs_plainly(pyfuncitem, benchmark):
+        return None
+    adopted.call_whole(pyfuncitem, _adopted(pyfuncitem, benchmark))
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k and the like take items away

@@ -87,15 +87,14 @@ def plan(context: SessionContext) -> list[str]:
     log = context.log
     if not log.waiting:
         return []
-    counts = Counter(benchmark_name(item) for item in log.waiting)
+    counts = Counter(benchmark_name(item).partition("::")[0] for item in log.waiting)  # or by file
     known = [log.expected_s(item) for item in log.waiting]
     by_benchmark = ", ".join(f"{n} {name}" for name, n in counts.items())
-    lines = [
-        f"perfgate: {len(log.waiting)} cases on {context.device} ({by_benchmark}), "
-        f"about {duration(sum(s for s in known if s))}"
-    ]
-    if any(s is None for s in known):
-        lines[0] += f" and {known.count(None)} cases of unknown length"
+    told = [s for s in known if s is not None]
+    takes = [f"about {duration(sum(told))}"] if told else []
+    if len(told) < len(known):
+        takes.append(f"{len(known) - len(told)} cases of unknown length")
+    lines = [f"perfgate: {len(log.waiting)} cases on {context.device} ({by_benchmark}), {' and '.join(takes)}"]
     rows = [row for item in log.waiting if (row := row_of(item))]
     if any(row.case.key not in log.remembered for row in rows):
         lines[0] += " (a guess: the next run here will know from this one)"

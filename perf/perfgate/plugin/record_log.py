@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from perfgate.measure.fault_injection import RENAMED, Fault
-from perfgate.plugin.activation import is_benchmark
+from perfgate.plugin.activation import is_adopted, is_benchmark
 from perfgate.plugin.case_tables import row_of
-from perfgate.records.case import slug
+from perfgate.records.case import benchmark_of, slug
 from perfgate.records.record import Record
 
 RECORD: pytest.StashKey[Record] = pytest.StashKey()
@@ -38,6 +38,8 @@ class RecordLog:
             row = row_of(item)
             if row is not None:
                 record = Record(row.case.benchmark, row.case.version, row.case.fields, row.case.key)
+            elif is_adopted(item):
+                record = Record(benchmark_name(item), 1, {}, item.nodeid)
             else:
                 name = benchmark_name(item)
                 call = getattr(item, "callspec", None)
@@ -114,6 +116,8 @@ def by_status(records: Mapping[str, Record]) -> dict[str, list[str]]:
 
 
 def benchmark_name(item: pytest.Item) -> str:
-    """The name of a benchmark: its table's, or its function's."""
+    """The name of a benchmark: its table's, or its function's; of a test not written for perfgate with its file's."""
+    if is_adopted(item):
+        return benchmark_of(item.nodeid)
     row = row_of(item)
     return row.case.benchmark if row is not None else slug(getattr(item, "originalname", item.name))

@@ -22,7 +22,6 @@ from perfgate.measure import fault_injection, op_counts
 from perfgate.measure.clocks import Clock, StoppableClock
 from perfgate.measure.measurement import Instruments, Kernel, Measure, OutputChangedError
 from perfgate.measure.op_counts import Work
-from perfgate.measure.output_digest import digest
 from perfgate.measure.policy import DEFAULT_BUDGET_S, MeasurePolicy
 from perfgate.measure.replay import Replay
 from perfgate.measure.rounds import Timed, own_samples
@@ -90,7 +89,7 @@ class WorkerMeasure(Measure):
         result, first_s = self._first(call)
         if check is not None and self.checked:
             check(result)
-        before = digest(result)
+        before = self.calling.digest(result)
         if tracing.current() is None:
             warm_s = self._rounds.warm(call, first_s)
         else:
@@ -98,8 +97,15 @@ class WorkerMeasure(Measure):
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
         self._channel.core.stay()
-        cold_s = {LOAD: load_s, FIRST_CALL: first_s}
-        self._channel.answer("ready", call_s=warm_s, cold_s=cold_s, digest=before, used=self._channel.used.report())
+        prepared_s = self._timer.time(call, 1).spent_s if self.calling.prepares else 0.0
+        self._channel.answer(
+            "ready",
+            call_s=max(warm_s, prepared_s),
+            prepared_s=prepared_s,
+            cold_s={LOAD: load_s, FIRST_CALL: first_s},
+            digest=before,
+            used=self._channel.used.report(),
+        )
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
             if name == "block":
@@ -111,7 +117,7 @@ class WorkerMeasure(Measure):
                 break
         self._note_health()
         last = call() if self._last is None else self._last
-        if digest(last) != before:
+        if self.calling.digest(last) != before:
             raise OutputChangedError(f"{self.record.key}: the call returned something else after timing than before it")
         self._replay.replay(())
         return result if inputs is None else [result]

@@ -80,6 +80,21 @@ class Case:
         return f"{self.benchmark}/{self.id}"
 
 
+def split_key(key: str) -> tuple[str, str]:
+    """A baseline key's benchmark, and which of its cases it is. A test that was not written for perfgate has pytest's
+    own name for it as its key, ``folder/file.py::test[case]``; every other key is ``benchmark/case``."""
+    if "::" in key:
+        name, _, rest = key.partition("[")
+        return name, rest.removesuffix("]")
+    name, _, rest = key.partition("/")
+    return name, rest
+
+
+def benchmark_of(key: str) -> str:
+    """The benchmark of a baseline key."""
+    return split_key(key)[0]
+
+
 def on_all_cores(fields: Mapping[str, Any]) -> bool:
     """Whether a case, told by its fields, is about all cores."""
     return fields.get(THREADS) == ALL_CORES

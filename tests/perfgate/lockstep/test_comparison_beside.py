@@ -66,3 +66,12 @@ def test_a_load_that_seems_too_long_and_is_not_decided_is_told() -> None:
     assert verdict.reason.startswith("load_s: time +")
     assert comparison.cases["sum/a"].open_case.needed == comparison.cases["sum/a"].needed["load_s"]
     assert comparison.needed_s is not None, "the budget that would decide it"
+
+
+def test_a_case_that_is_slower_anyway_is_not_kept_for_its_load() -> None:
+    comparison = Comparison({"sum/a": 1.5}, spread=0.002, exact=False)
+    give(comparison, "load_s", a=1.0, b=1.6)
+    give(comparison, "load_noise", a=0.0, b=0.2)
+    comparison.run()
+    assert statuses(comparison) == {"sum/a": "REGRESSED"}
+    assert comparison.pairs == LOOKS[0]

@@ -38,7 +38,10 @@ class Side:
     def ask(self, name: str, **fields: Any) -> None:
         self.asked.append(f"{self.name} {name}")
         usual = {
-            "load": ("ready", {"call_s": self.call_s, "cold_s": {"load_s": 10 * self.call_s}, "digest": ""}),
+            "load": (
+                "ready",
+                {"call_s": self.call_s, "prepared_s": 0.0, "cold_s": {"load_s": 10 * self.call_s}, "digest": ""},
+            ),
             "block": ("times", {"s": [self.call_s * fields.get("calls", 0)], "samples": {"ttft_s": self.call_s / 4}}),
             "exact": ("exact", self.record()),
             "stop": ("done", self.record(doubts=["throttled"] if self.answers.get("doubts") else [])),
@@ -75,12 +78,23 @@ def statuses(taken: Taken) -> dict[str, str]:
     ],
 )
 def test_blocks_are_long_and_a_pair_is_short(call_s: float, calls: int, turns: int) -> None:
-    assert pair._plan(call_s) == (calls, turns)
+    assert pair._plan(call_s, 0.0) == (calls, turns)
+
+
+@pytest.mark.parametrize(
+    ("prepared_s", "calls", "turns"),
+    [(1e-6, BLOCK_S / 1e-6, TURNS), (1e-3, 100, TURNS), (0.2, 1, 8), (CASE_S, 1, 2)],
+)
+def test_calls_that_prepare_what_is_not_timed_take_no_longer_than_others(
+    prepared_s: float, calls: int, turns: int
+) -> None:
+    """A call of a microsecond, with what comes before it."""
+    assert pair._plan(1e-6, prepared_s) == (calls, turns)
 
 
 @pytest.mark.parametrize("call_s", [1e-6, 0.003, 0.03, 0.2, 0.7, 1.1, 30.0])
 def test_each_side_is_first_in_as_many_turns_as_the_other(call_s: float) -> None:
-    calls, turns = pair._plan(call_s)
+    calls, turns = pair._plan(call_s, 0.0)
     assert turns % 2 == 0
     assert 2 <= turns <= pair.TURNS
     assert 2 * turns * calls * call_s <= max(pair.CASE_S * 1.5, 4 * call_s)
@@ -114,7 +128,7 @@ class TestSideBySide:
         workers, asked = sides({"call_s": call_s}, {"call_s": call_s})
         side_by_side(workers, KEYS, exact=False)
         blocks = "".join(one[0] for one in asked if one.endswith("block"))
-        _, turns = pair._plan(call_s)
+        _, turns = pair._plan(call_s, 0.0)
         assert blocks == tried + "ABBA" * (turns // 2)
         assert "A exact" not in asked
 

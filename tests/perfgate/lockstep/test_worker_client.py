@@ -33,7 +33,7 @@ SCRIPT = ""
     ("script", "message"),
     [
         ("os.write(w, b'hello\\n')", "B side: not a message: b'hello'"),
-        ('os.write(w, b\'{"v": 3, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
+        ('os.write(w, b\'{"v": 4, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
         ("time.sleep(60)", "B side: timed out: no answer for 1 s"),
         ("print('I am ill'); sys.exit(3)", "B side: the worker ended with 3; its last output: I am ill"),
         ("os.kill(os.getpid(), 9)", r"B side: the worker was killed by signal 9 \(out of memory"),

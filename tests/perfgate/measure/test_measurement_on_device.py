@@ -21,6 +21,7 @@ from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.comparison import Comparison
 from perfgate.lockstep.used import Used
 from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Process
+from perfgate.machine.pinning import SharedCore
 from perfgate.measure.measurement import Instruments, MeasurePolicy
 from perfgate.measure.memory import AllocatorMeter
 from perfgate.measure.throttle_guard import Watch
@@ -194,6 +195,7 @@ class FakeChannel(Channel):
         self.checked = True
         self.loading_since = 0.0
         self.used = Used((), ())
+        self.core = SharedCore(None)
         self._requests_left = iter(requests)
         self.answers: list[tuple[str, dict[str, Any]]] = []
 

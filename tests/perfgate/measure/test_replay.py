@@ -38,25 +38,20 @@ class TestSamples:
     def test_each_is_a_round(self) -> None:
         timer = ReplayTimer()
         benchmark = FakeBenchmark(timer)
-        BenchmarkReplay(benchmark, timer).replay([0.25, 1.5, 1e-9])
+        BenchmarkReplay(benchmark.pedantic, timer, disabled=False).replay([0.25, 1.5, 1e-9])
         assert benchmark.rounds == [0.25, 1.5, 1e-9]
 
     def test_none_are_left_over(self) -> None:
         timer = ReplayTimer()
-        BenchmarkReplay(FakeBenchmark(timer), timer).replay([0.25])
+        BenchmarkReplay(FakeBenchmark(timer).pedantic, timer, disabled=False).replay([0.25])
         with pytest.raises(StopIteration):
             timer()
-
-    @pytest.mark.parametrize("disabled", [True, False])
-    def test_disabled_is_the_fixtures_own(self, disabled: bool) -> None:
-        timer = ReplayTimer()
-        assert BenchmarkReplay(FakeBenchmark(timer, disabled=disabled), timer).disabled is disabled
 
     def test_none_at_all_where_nothing_is_measured(self) -> None:
         """The fixture is used all the same: pytest-benchmark warns of one that a test took and never called."""
         timer = ReplayTimer()
         benchmark = FakeBenchmark(timer, disabled=True)
-        BenchmarkReplay(benchmark, timer).replay(())
+        BenchmarkReplay(benchmark.pedantic, timer, disabled=True).replay(())
         assert benchmark.used
         assert benchmark.rounds == []
 

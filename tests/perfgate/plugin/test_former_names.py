@@ -28,7 +28,12 @@ class TestOptions:
 
     def test_former_names_are_those_of_options(self) -> None:
         known = {name for _, _, options in command_line.GROUPS for name in options}
-        assert known - set(former_names.OPTIONS) == {"anchor", "strict", "baselines"}  # which came after the prefix
+        assert known - set(former_names.OPTIONS) == {
+            "anchor",
+            "compare",
+            "strict",
+            "baselines",
+        }  # which came after the prefix
         assert set(former_names.OPTIONS) <= known
 
 

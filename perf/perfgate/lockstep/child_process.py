@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from perfgate.lockstep.channel import CORE
 from perfgate.machine.pinning import usable_cores
@@ -36,6 +38,13 @@ def pins(core: int | None, *, all_cores: bool) -> dict[str, str]:
     if all_cores:
         return {**PINS, "OMP_NUM_THREADS": str(usable_cores()), "OMP_WAIT_POLICY": "PASSIVE"}
     return PINS if core is None else {**PINS, CORE: str(core)}
+
+
+def flags() -> list[str]:
+    """The interpreter's flags of a child: it finds what lies in the current folder if this process does. ``python -m
+    pytest`` does, the command ``pytest`` does not: a project's own source would hide the package that is installed."""
+    finds_it = Path(sys.argv[0]).name == "__main__.py" and not sys.flags.safe_path
+    return [] if finds_it else ["-P"]
 
 
 def command(start: Sequence[str], arguments: Sequence[str], *more: str) -> list[str]:

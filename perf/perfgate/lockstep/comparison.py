@@ -216,10 +216,8 @@ class Lockstep:
         Raises:
             WorkerError: a side does not even start.
         """
-        last_s = 0.0
         again = False
-        while self.open and self.left_s > last_s:
-            start = self._clock.now()
+        while self.open and self.left_s > self.start_up_s:  # a pair takes what fits into the rest, and ends with it
             try:
                 self._pair()
             except WorkerError as wrong:
@@ -236,7 +234,6 @@ class Lockstep:
                 self._decide()
             again = False
             self.pairs += 1
-            last_s = self._clock.now() - start
             self._display.show(f"pair {self.pairs}: {self._state()}")
 
     def _state(self) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perfgate.lockstep import checkout, installed_projects, overlay
+from perfgate.lockstep import checkout, child_process, installed_projects, overlay
 from perfgate.lockstep.checkout import FORMS, GIT, TIMEOUT_S, Worktree
 from perfgate.lockstep.child_process import PINS
 from perfgate.lockstep.installed_projects import canonical
@@ -111,7 +111,7 @@ class Side:
             "moved": _moved(self.worktree),
             "last": [str(path) for path in self.borrowed],
         }
-        return ["-c", BOOTSTRAP, json.dumps(given), "-p", "perfgate.plugin"]
+        return [*child_process.flags(), "-c", BOOTSTRAP, json.dumps(given), "-p", "perfgate.plugin"]
 
     def require(self, used: Mapping[str, Any]) -> None:
         """Check what one of its workers reported, and keep it.
@@ -159,6 +159,8 @@ def _moved(worktree: Worktree | None) -> dict[str, str]:
 def current(folder: Path, packages: Sequence[str], base: Side | None = None) -> Side:
     """This environment, as side B; ``base`` is side A."""
     python = Path(sys.executable)
+    if base is not None:
+        packages = list(dict.fromkeys((*packages, *base.asked.pinned)))
     other = None if base is None or base.worktree is None else base.worktree.top
     asked = Asked(tuple(packages), checkout.top_of(folder), other)
     return Side("this environment", python, folder, _look(python, packages)[1], (PERFGATE,), asked)
@@ -241,6 +243,7 @@ def as_recorded(then: Fingerprint, project: Project, say: Say) -> Iterator[tuple
 def _pinned(name: str, pins: str, folder: Path, packages: Sequence[str], say: Say) -> Side:
     """This checkout with pins, or as it is where there are none."""
     python = overlay.ensure(pins, say) if pins else Path(sys.executable)
+    packages = list(dict.fromkeys((*packages, *overlay.pinned(pins))))
     asked = Asked(
         tuple(packages),
         checkout.top_of(folder),

@@ -62,7 +62,7 @@ def fresh(
         files = f"--benchmark-json={out / 'benchmarks.json'}", f"--perfgate-report-dir={out}", "--perfgate-no-html"
         try:
             done = subprocess.run(
-                child_process.command([sys.executable, "-m", "pytest"], arguments, *files),
+                child_process.command([sys.executable, *child_process.flags(), "-m", "pytest"], arguments, *files),
                 cwd=folder,
                 env=child_process.environment(faults, {ONLY: json.dumps(sorted(keys))}),
                 stdin=subprocess.DEVNULL,

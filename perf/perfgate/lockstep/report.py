@@ -10,12 +10,23 @@ from perfgate.compare.intervals import LOOKS
 from perfgate.compare.metric_verdict import LATENCY, WORST_FIRST, Status, changed_operators
 from perfgate.compare.tolerances import SAME_RISK
 from perfgate.lockstep.comparison import Comparison, Lockstep
-from perfgate.report import Column, Section, Table, Value, decimals, duration, long_table, mebibytes, ratio_chart
+from perfgate.report import (
+    Column,
+    Section,
+    Table,
+    Value,
+    decimals,
+    duration,
+    latency,
+    long_table,
+    mebibytes,
+    ratio_chart,
+)
 
 COLUMNS = (
     Column("case", "case"),
-    Column("a_ms", "A ms", decimals(3)),
-    Column("b_ms", "B ms", decimals(3)),
+    Column("a_s", "A", latency),
+    Column("b_s", "B", latency),
     Column("ratio", "B/A", decimals(3)),
     Column("low", "from", decimals(3)),
     Column("high", "to", decimals(3)),
@@ -56,8 +67,8 @@ def _row(case: Comparison) -> dict[str, Value]:
     low, high = _interval(case)
     return {
         "case": case.key,
-        "a_ms": _mean_ms(case.times_s["A"]),
-        "b_ms": _mean_ms(case.times_s["B"]),
+        "a_s": _mean(case.times_s["A"]),
+        "b_s": _mean(case.times_s["B"]),
         "ratio": None if estimate is None else estimate.value,
         "low": low,
         "high": high,
@@ -77,8 +88,8 @@ def _interval(case: Comparison) -> tuple[float | None, float | None]:
     return (None, None) if case.estimate is None else (case.estimate.low, case.estimate.high)
 
 
-def _mean_ms(times_s: Sequence[float]) -> float | None:
-    return 1e3 * sum(times_s) / len(times_s) if times_s else None
+def _mean(times_s: Sequence[float]) -> float | None:
+    return sum(times_s) / len(times_s) if times_s else None
 
 
 def _value(case: Comparison, side: str, metric: str) -> float | None:

@@ -39,6 +39,8 @@ def report(config: pytest.Config, path: Path) -> int:
     terminalwriter.write(terminal_summary.rendered(config, sections))
     folder = relative(settings.report_dir, config.invocation_params.dir)
     terminalwriter.line(f"perfgate: wrote {', '.join(written)} into {folder}")
+    if settings.html and (why := write.why_no_page()) is not None:
+        terminalwriter.line(f"perfgate: {why}")
     return int(pytest.ExitCode.OK)
 
 

@@ -99,6 +99,8 @@ class SessionReport:
         else:
             folder = relative(context.settings.report_dir, context.config.invocation_params.dir)
             reporter.write_line(f"perfgate: wrote {', '.join(self.written)} into {folder}")
+            if context.settings.html and (why := write.why_no_page()) is not None:
+                reporter.write_line(f"perfgate: {why}")
 
     def exit_status(self, exitstatus: int, collected: int) -> int:
         """The session's exit status, where pytest itself would end with ``exitstatus`` after ``collected`` tests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from perfgate.report.section import Section
 
 TITLE = "Performance report"
 SUMMARY, PAGE = "summary.md", "index.html"
+PAGE_NEEDS = ("jinja2", "matplotlib")
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """Environment variable: the file whose content GitHub shows on the page of a workflow's run."""
 
@@ -22,7 +24,8 @@ class OutputError(Exception):
 
 
 def write(folder: Path, found: Results, *, html: bool, shared: bool) -> tuple[str, ...]:
-    """Write the report's files, the numbers first; returns their names. ``shared``: GitHub's step summary too.
+    """Write the report's files, the numbers first; returns their names. ``html``: the page too, where it can be made;
+    ``shared``: GitHub's step summary too.
 
     Raises:
         OutputError: one of them cannot be made or written; those before it are there.
@@ -32,7 +35,7 @@ def write(folder: Path, found: Results, *, html: bool, shared: bool) -> tuple[st
         (results.NAME, found.text),
         (SUMMARY, lambda: markdown.render(TITLE, found.sections)),
     ]
-    if html:
+    if html and why_no_page() is None:
         files.append((PAGE, lambda: _page(found.sections)))
     for name, content in files:
         try:
@@ -46,6 +49,14 @@ def write(folder: Path, found: Results, *, html: bool, shared: bool) -> tuple[st
     if shared and STEP_SUMMARY in os.environ:
         _append(Path(os.environ[STEP_SUMMARY]), found.sections)
     return tuple(made)
+
+
+def why_no_page() -> str | None:
+    """Why index.html cannot be made here; None where it can."""
+    missing = [name for name in PAGE_NEEDS if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return f"{PAGE} is left out: it needs {' and '.join(missing)}: pip install 'perfgate[report]'"
 
 
 def _page(sections: Sequence[Section]) -> str:

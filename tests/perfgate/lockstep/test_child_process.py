@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from perfgate.lockstep import child_process
@@ -60,3 +61,13 @@ def test_a_worker_is_pinned_to_one_core_or_to_all(monkeypatch: pytest.MonkeyPatc
     assert "PERFGATE_WORKER_CORE" not in every
     assert (every["OMP_NUM_THREADS"], every["OMP_WAIT_POLICY"]) == ("8", "PASSIVE"), "who waits must not spin"
     assert every.keys() >= child_process.PINS.keys()
+
+
+@pytest.mark.parametrize(
+    ("started", "flags"), [("/x/site-packages/pytest/__main__.py", []), ("/x/bin/pytest", ["-P"]), ("-c", ["-P"])]
+)
+def test_a_child_finds_what_lies_in_the_current_folder_only_if_its_controller_does(
+    started: str, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started, "tests"])
+    assert child_process.flags() == flags

@@ -54,7 +54,11 @@ class TestSide:
 
 
 class TestBootstrap:
-    """What a worker's Python finds where, with a pytest that only tells."""
+    """What a worker's Python finds where, with a pytest that only tells and lies in the current folder."""
+
+    @pytest.fixture(autouse=True)
+    def started_as_a_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "argv", ["pytest/__main__.py"])
 
     def told(self, folder: Path, side: environments.Side, *modules: str, first: Sequence[Path] = ()) -> dict[str, str]:
         telling = f"print({{name: __import__(name).__file__ for name in {modules!r}}})"

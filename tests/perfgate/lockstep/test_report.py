@@ -67,7 +67,7 @@ def test_times_peaks_and_changed_work_of_both_sides() -> None:
     found = section(one)
     assert found.table is not None
     (row,) = found.table.rows
-    assert (row["a_ms"], row["b_ms"], row["pairs"]) == (pytest.approx(2.0), pytest.approx(4.0), 2)
+    assert (row["a_s"], row["b_s"], row["pairs"]) == (pytest.approx(0.002), pytest.approx(0.004), 2)
     assert (row["a_peak_bytes"], row["b_peak_bytes"]) == (100, 200)
     assert any("mm 1 -> 3" in note for note in found.notes)
     assert not any("mm" in note for note in section(case("sum/b", "SAME")).notes)

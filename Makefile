@@ -36,7 +36,7 @@ WORKFLOWS = .github/workflows
 ACTION = .github/actions/perfgate/action.yml
 
 .PHONY: perf test test-slow test-image test-gpu start-up lint doctor compare versus refresh selftest gpu-evidence \
-	gpu-bundle workflow-tools comment propose docs package
+	gpu-bundle workflow-tools comment propose docs package foreign-suites
 
 perf: $(STAMP)  ## run the benchmarks; ARGS="--quick" passes options on
 	$(RUN) pytest perf $(OPTIONS)
@@ -100,6 +100,9 @@ propose:  ## the baselines that run RUN_ID measured as a pull request; needs gh
 
 selftest: $(STAMP)  ## test the gate as a gate; ARGS="--hours 8"
 	$(RUN) perfgate selftest --quick -k "linear or attention" $(ARGS)
+
+foreign-suites: $(STAMP)  ## three suites of others, unchanged; needs the package index and about an hour
+	$(RUN) tests.foreign_suites --folder $(or $(REPORT),.venv-foreign) $(ARGS)
 
 docs: $(TOOLS)/.installed  ## the site of docs/, into docs/_build
 	PYTHONPATH=perf $(TOOLS)/bin/python -m sphinx -W --keep-going -q docs docs/_build

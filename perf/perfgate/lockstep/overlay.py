@@ -19,13 +19,13 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from perfgate.lockstep.fresh_process import die_with_parent
-from perfgate.lockstep.installed_projects import can_be_built, path_lines
+from perfgate.lockstep.installed_projects import can_be_built, canonical, path_lines
 from perfgate.records.atomic_write import write_atomic
 
 Say = Callable[[str], None]
@@ -161,10 +161,18 @@ def _make_empty(folder: Path, python: Path, lines: list[str]) -> None:
     (packages_folder(python) / "perfgate-parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _distributions(folder: Path) -> Iterable[importlib.metadata.Distribution]:
+    return importlib.metadata.distributions(path=[str(folder)])
+
+
 def _install_pins(python: Path, pins: list[str], say: Say) -> None:
     output = _run([*_pip_install(python), *pins], f"{' '.join(pins)} could not be installed")
     for yanked in YANKED.finditer(output):
         say("{}=={} was withdrawn from the index (yanked) and is used all the same: {}".format(*yanked.groups()))
+    own = {canonical(one.metadata["Name"]) for one in _distributions(packages_folder(python))}
+    if as_here := [pin for pin in pins if pin.partition("==")[0] not in own]:
+        command = [*_pip_install(python), "--no-deps", "--ignore-installed", *as_here]
+        _run(command, f"{' '.join(as_here)}, installed here too, could not be installed anew")
     for pin in pins:
         name = pin.partition("==")[0]
         _run([str(python), "-c", IMPORT, name], f"{pin} was installed but does not import")

@@ -15,6 +15,7 @@ from perfgate.lockstep import overlay
 from perfgate.lockstep.overlay import MARKER, Revision, SideError, parse
 
 from tests.support.subprocesses import finding
+from tests.support.wheels import unpacked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="--perfgate-versus is not for Windows")
 
@@ -53,6 +54,17 @@ class TestOverlay:
         assert overlay.installed() == before
         assert said[0] == "installing toyone==1.0 into an overlay of this environment"
         assert "the overlay is ready" in said[-1]
+
+    def test_the_version_that_is_installed_here_is_installed_there_too(
+        self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For a comparison with itself: the side's files must be its own."""
+        here = tmp_path / "here"
+        here.mkdir()
+        unpacked(here, "toyone", "1.0")
+        monkeypatch.setenv("PYTHONPATH", str(here))
+        python = overlay.ensure("toyone==1.0", lambda text: None)
+        assert (overlay.packages_folder(python) / "toyone.py").is_file()
 
     def test_is_made_once(self, index: Path) -> None:
         said: list[str] = []

@@ -104,8 +104,8 @@ SUITES = (
 class Bench:
     """A suite in a folder and an environment of its own."""
 
-    def __init__(self, suite: Suite, folder: Path) -> None:
-        self.suite, self.folder = suite, folder / suite.package
+    def __init__(self, suite: Suite, folder: Path, budget_s: float) -> None:
+        self.suite, self.folder, self.budget_s = suite, folder / suite.package, budget_s
         self.environment = self.folder / "environment"
         self.python = self.environment / "bin" / "python"
 
@@ -140,7 +140,7 @@ class Bench:
         report = self.folder / "report" / what
         against = f"{self.suite.package}=={version}"
         done, took_s = self.pytest(
-            *("--perfgate-versus", against, "--perfgate-versus-budget", str(BUDGET_S)),
+            *("--perfgate-versus", against, "--perfgate-versus-budget", str(self.budget_s)),
             *("--perfgate-report-dir", str(report), "--perfgate-no-html"),
         )
         if not (report / "results.json").is_file():
@@ -215,13 +215,14 @@ def _row(bench: Bench) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.foreign_suites", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where suites and environments are put")
+    parser.add_argument("--budget", type=float, default=BUDGET_S, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument("--only", choices=[suite.package for suite in SUITES], help="one suite alone")
     given = parser.parse_args()
     print("| suite | tests | another release | equal sides | one function a tenth slower | not asked for |")
     print("|---|---|---|---|---|---|")
     for suite in SUITES:
         if given.only in (None, suite.package):
-            bench = Bench(suite, given.folder)
+            bench = Bench(suite, given.folder, given.budget)
             bench.set_up()
             print(f"| {' | '.join(_row(bench))} |", flush=True)
     return 0

@@ -32,6 +32,8 @@ Say = Callable[[str], None]
 
 CACHE = "PERFGATE_CACHE"
 """Environment variable that names another cache folder."""
+HOW = 2
+"""Counts the ways in which overlays were made: one that was made in an earlier way is not used any more."""
 MARKER = "complete.json"
 """Written last: an overlay without it was never finished."""
 INSTALL_TIMEOUT_S = 1800.0
@@ -121,7 +123,7 @@ def ensure(text: str, say: Say, revision: Revision | None = None) -> Path:
     pins = parse(text)
     projects = {} if revision is None else revision.folders
     lines = path_lines({*(pin.partition("==")[0] for pin in pins), *projects})
-    state: list[object] = [pins, sys.version, sys.prefix, sorted(installed().items()), lines]
+    state: list[object] = [HOW, pins, sys.version, sys.prefix, sorted(installed().items()), lines]
     if revision is not None:
         state += [revision.commit, sorted(projects)]
     folder = cache_dir() / "overlays" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]

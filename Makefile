@@ -101,7 +101,7 @@ propose:  ## the baselines that run RUN_ID measured as a pull request; needs gh
 selftest: $(STAMP)  ## test the gate as a gate; ARGS="--hours 8"
 	$(RUN) perfgate selftest --quick -k "linear or attention" $(ARGS)
 
-foreign-suites: $(STAMP)  ## three suites of others, unchanged; needs the package index and about an hour
+foreign-suites: $(STAMP)  ## suites of others, unchanged; needs the package index and 40 minutes
 	$(RUN) tests.foreign_suites --folder $(or $(REPORT),.venv-foreign) $(ARGS)
 
 docs: $(TOOLS)/.installed  ## the site of docs/, into docs/_build

@@ -112,7 +112,7 @@ METHODS = [f"{FILE}::TestClass::test_method[a b/[c]]", f"{FILE}::TestClass::test
 SLOW = [f"{FILE}::{name}" for name in ("test_called", "test_decorated", "test_setup")]
 SKIPPED = {
     f"{FILE}::test_grows": "grows, or is used up",
-    f"{FILE}::test_once": "its call number 2 raised IndexError",
+    f"{FILE}::test_once": "called again, it raised IndexError",
     f"{FILE}::test_asynchronous": "asynchronous",
     f"{FILE}::test_unused": "never calls its benchmark fixture",
 }
@@ -193,14 +193,19 @@ def test_where_nobody_asks_pytest_benchmark_measures(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_pytest_measures_what_is_installed_and_not_what_lies_beside(project: Project) -> None:
+def test_the_command_pytest_measures_what_is_installed_and_not_what_lies_beside(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """``python -m pytest`` finds a project's own source; ``pytest`` does not, and its workers must not either."""
-    installed = project.folder / "installed"
-    installed.mkdir()
-    (installed / "library.py").write_text("raise ImportError('the installed one')\n")
+    installed = tmp_path_factory.mktemp("installed")
+    (installed / "library.py").write_text(LIBRARY)
+    (project.folder / "library.py").write_text("raise ImportError('what lies beside')\n")
     (project.folder / "pytest.ini").write_text("[pytest]\n")
+    project.commit()
     code = "import sys, pytest; sys.path.remove(''); sys.argv[0] = 'bin/pytest'; sys.exit(pytest.main())"
-    command = [sys.executable, "-c", code, "-p", "perfgate.plugin", "-q", "--perfgate-versus", "git:HEAD"]
+    options = ["-q", "-k", "test_called", "--perfgate-versus", "git:HEAD", "--perfgate-versus-budget", "5"]
+    command = [sys.executable, "-c", code, "-p", "perfgate.plugin", *options]
     done = ran(command, project.folder, finding(PERF, installed))
-    assert "the installed one" in done.stdout + done.stderr
-    assert "no tests ran" in done.stdout
+    assert "what lies beside" not in done.stdout + done.stderr
+    (row,) = project.results["sections"]["versus"]["rows"]
+    assert row["pairs"] > 0, done.stdout + done.stderr

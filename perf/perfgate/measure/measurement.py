@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from perfgate.compare import metrics
@@ -95,6 +96,8 @@ class Measure:
         self._timer: Timer = WallTimer(instruments.clock)
         self._other_timer: Timer = self._timer
         self.used = False
+        self.repeats = False
+        """Whether the first call has come to its end: from now on it is made again and again."""
 
     @property
     def disabled(self) -> bool:
@@ -148,9 +151,7 @@ class Measure:
         work = work or Work()
         fn = fault_injection.spoil(fn, self._faults, work.tokens, self.instruments)
 
-        def call() -> Any:
-            return fn(*args, **kwargs) if inputs is None else fn(inputs[0], *args, **kwargs)
-
+        call = partial(fn, *(() if inputs is None else (inputs[0],)), *args, **kwargs)  # a short call costs least so
         if self.disabled:
             result = call()
             if check is not None:
@@ -218,6 +219,7 @@ class Measure:
     def _first(self, call: Callable[[], Any]) -> tuple[Any, float]:
         """The first call and its seconds: by the clock, because compiling is the host's work."""
         first = WallTimer(self.instruments.clock, fault_injection.slower(self._faults)).time(call, 1)
+        self.repeats = True
         return first.result, first.seconds
 
     def time(self, call: Callable[[], Any]) -> tuple[Any, float]:

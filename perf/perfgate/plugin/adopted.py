@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from perfgate.machine.device_health import DeviceLostError
 from perfgate.measure.clocks import StoppableClock
 from perfgate.measure.measurement import Calling, Measure, OutputChangedError
+from perfgate.measure.memory import MeterError
 from perfgate.measure.output_shape import shape, why_not_measured
+from perfgate.measure.timers import ClockError
 
 MEASURE: pytest.StashKey[Measure] = pytest.StashKey()
 """With what a test was, or is to be, measured."""
@@ -91,34 +94,36 @@ class Adopted:
         return self._measured(call, prepared=True)
 
     def _measured(self, call: Callable[[], Any], *, prepared: bool = False) -> Any:
-        calls = 0
-
-        def repeated() -> Any:
-            nonlocal calls
-            try:
-                result = call()
-            except Exception as wrong:
-                if calls:
-                    raise _NotRepeatableError(f"its call number {calls + 1} raised {_told(wrong)}") from wrong
-                self._item.stash[RAISED] = _told(wrong)
-                raise
-            calls += 1
-            if calls == 1 and (why := why_not_measured(result)) is not None:
-                raise _NotRepeatableError(why)
-            return result
-
-        self._measure.calling = Calling(shape, prepared)
+        """Measure the call as it was given: a wrapper would be part of its time."""
+        self._measure.calling = Calling(_shape, prepared)
         try:
-            return self._measure(repeated, timing="wall")
-        except (_NotRepeatableError, OutputChangedError) as wrong:
-            why = str(wrong)
-            if isinstance(wrong, OutputChangedError):
-                why = "what it returns grows, or is used up, from call to call: no two calls do the same"
+            return self._measure(call, timing="wall")
+        except (MeterError, ClockError, DeviceLostError):
+            raise
+        except OutputChangedError:
+            pytest.skip("cannot be measured: what it returns grows, or is used up: no two calls do the same")
+        except _NotMeasuredError as why:
             pytest.skip(f"cannot be measured: {why}")
+        except Exception as wrong:
+            if self._measure.repeats:
+                pytest.skip(f"cannot be measured: called again, it raised {_told(wrong)}")
+            self._item.stash[RAISED] = _told(wrong)
+            raise
 
 
-class _NotRepeatableError(Exception):
-    """A call that cannot be made again and again."""
+class _NotMeasuredError(Exception):
+    """A result that shows that calling again and again does not measure the work."""
+
+
+def _shape(output: Any) -> str:
+    """What must repeat of a result.
+
+    Raises:
+        _NotMeasuredError: it shows that the work is not done by the call.
+    """
+    if (why := why_not_measured(output)) is not None:
+        raise _NotMeasuredError(why)
+    return shape(output)
 
 
 class CodspeedFixture:

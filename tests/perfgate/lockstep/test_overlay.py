@@ -62,7 +62,7 @@ class TestOverlay:
         here = tmp_path / "here"
         here.mkdir()
         unpacked(here, "toyone", "1.0")
-        monkeypatch.setenv("PYTHONPATH", str(here))
+        monkeypatch.setenv("PYTHONPATH", str(here), prepend=os.pathsep)
         python = overlay.ensure("toyone==1.0", lambda text: None)
         assert (overlay.packages_folder(python) / "toyone.py").is_file()
 

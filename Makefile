@@ -105,7 +105,7 @@ foreign-suites: $(STAMP)  ## suites of others, unchanged; needs the package inde
 	$(RUN) tests.foreign_suites --folder $(or $(REPORT),.venv-foreign) $(ARGS)
 
 docs: $(TOOLS)/.installed  ## the site of docs/, into docs/_build
-	PYTHONPATH=perf $(TOOLS)/bin/python -m sphinx -W --keep-going -q docs docs/_build
+	$(TOOLS)/bin/python -m sphinx -W --keep-going -q docs docs/_build
 
 package: $(TOOLS)/.installed  ## what would be published, into dist/: checked, and installed alone
 	rm -rf dist $(ALONE)

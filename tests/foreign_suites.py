@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +70,16 @@ SUITES = (
         other="25.3.0",
         slower=("cattrs/converters.py", "    def structure(self, obj: UnstructuredValue, cl: type[T]) -> T:\n", 30),
         needs=("msgspec", "orjson", "ujson"),
+    ),
+    Suite(
+        package="multidict",
+        version="7.2.1",
+        sha256="e8af3e6f1bdbc31fd762b094133b478b89988eaebc63cbe82b1d9e3bbd15cede",
+        folder="tests",
+        paths=("tests/test_multidict_benchmarks.py",),
+        other="7.1.0",
+        slower=("multidict/_multidict_py.py", "    def add(self, key: str, value: _V) -> None:\n", 5),
+        needs=("pytest-codspeed==5.0.4",),
     ),
 )
 
@@ -132,11 +144,22 @@ class Bench:
             raise ValueError(f"{module} has {text.count(line)} times {line!r}, expected one")
         module.write_text(text.replace(line, line + loop), encoding="utf-8")
 
-    def unasked(self) -> bool:
-        """Whether the suite prints the same, apart from times, where perfgate is installed and not asked for."""
-        once = ("--benchmark-columns=rounds", "--benchmark-min-rounds=2", "--benchmark-max-time=0.01")
-        told = [self.pytest(*once, *more)[0].stdout for more in ((), ("-p", "no:perfgate.plugin"))]
-        return _without_numbers(told[0]) == _without_numbers(told[1])
+    def unasked(self) -> tuple[bool, float]:
+        """Where perfgate is installed and not asked for: whether the suite prints the same as without it, apart from
+        times, and the geometric mean over the tests of their shortest times' ratio, with it to without it. The runs
+        with and without take turns."""
+        told, shortest_s = {True: "", False: ""}, {True: dict[str, float](), False: dict[str, float]()}
+        for loaded in (True, False, False, True, True, False):
+            out = self.folder / "report" / "unasked.json"
+            out.parent.mkdir(exist_ok=True)
+            options = ("--benchmark-columns=rounds", "--benchmark-min-rounds=5", "--benchmark-max-time=0.05")
+            without = () if loaded else ("-p", "no:perfgate.plugin")
+            told[loaded] = self.pytest(*options, f"--benchmark-json={out}", *without)[0].stdout
+            for one in json.loads(out.read_text())["benchmarks"]:
+                before = shortest_s[loaded].get(one["fullname"], math.inf)
+                shortest_s[loaded][one["fullname"]] = min(before, one["stats"]["min"])
+        ratios = [seconds / shortest_s[False][name] for name, seconds in shortest_s[True].items()]
+        return _without_numbers(told[True]) == _without_numbers(told[False]), geometric_mean(ratios)
 
 
 def _archive(suite: Suite) -> bytes:
@@ -170,11 +193,15 @@ def _row(bench: Bench) -> list[str]:
     for number in range(EQUAL_RUNS):
         equal.append(bench.versus(suite.version, f"equal{number}"))
         print(f"{suite.package} against itself: {_told(equal[-1])} in {equal[-1]['took_s']:.0f} s", flush=True)
-    same = bench.unasked()
-    print(f"{suite.package} not asked for: {'as without' if same else 'NOT as without'}", flush=True)
+    same, ratio = bench.unasked()
+    unasked = f"{'as without' if same else 'NOT as without'}, times {ratio:.3f}"
+    print(f"{suite.package} not asked for: {unasked}", flush=True)
     bench.plant()
     planted = bench.versus(suite.version, "planted")
     print(f"{suite.package} with a slower function: {_told(planted)} in {planted['took_s']:.0f} s", flush=True)
+    for key, one in planted["cases"].items():
+        if one and one["status"] == "REGRESSED":
+            print(f"    {key}: {one['reason']}", flush=True)
     skipped = Counter(one["reason"] for one in released["cases"].values() if one and one["status"] == "SKIPPED")
     for reason, number in skipped.items():
         print(f"{suite.package}: {number} skipped: {reason}", flush=True)
@@ -184,7 +211,7 @@ def _row(bench: Bench) -> list[str]:
         f"{suite.other}: {_told(released)}, {released['took_s']:.0f} s",
         "; ".join(_told(one) for one in equal),
         f"{suite.slower[1].strip()} {_told(planted)}, {planted['took_s']:.0f} s",
-        "as without" if same else "not as without",
+        unasked,
     ]
 
 

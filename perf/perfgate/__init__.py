@@ -44,7 +44,6 @@ __all__ = [
     "slug",
     "versions",
 ]
-__version__ = "0.1.0"
 
 _WHERE = {
     "ALL_CORES": "records.case",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfgate.records.case import on_all_cores
+from perfgate.records.case import on_all_cores, split_key
 from perfgate.records.record import Record
 from perfgate.report import (
     PARTS,
@@ -51,7 +51,7 @@ def _row(record: Record) -> dict[str, Value]:
     latency = record.metrics["latency_s"]
     low, high = latency.interval or (None, None)
     return {
-        "case": record.key.partition("/")[2],
+        "case": split_key(record.key)[1],
         "key": record.key,
         "latency_ms": latency.value * 1e3,
         "spread": None if low is None or high is None else (high - low) / 2 / latency.value,

@@ -10,25 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.library_made_slower import LIBRARY, SLOWER
+from tests.support.repository import commit, git
 from tests.support.subprocesses import finding, ran
 
 PERF = Path(__file__).resolve().parents[2] / "perf"
-LIBRARY = """
-def add(numbers):
-    total = 0
-    for number in numbers:
-        total += number
-    return total
-"""
-SLOWER = """
-def add(numbers):
-    total = 0
-    for number in numbers:
-        total += number
-    for number in numbers:
-        total += 0
-    return total
-"""
 SUITE = """
 import random
 
@@ -128,17 +114,10 @@ class Project:
         (folder / "library.py").write_text(LIBRARY)
         (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
         (folder / ".gitignore").write_text("__pycache__/\nperf-report/\n.pytest_cache/\n.benchmarks/\n")
-        self.git("init", "-q")
-        self.commit()
+        git(self.folder, "init", "-q")
+        commit(self.folder)
         (folder / "library.py").write_text(SLOWER)
-        self.commit()
-
-    def git(self, *words: str) -> None:
-        subprocess.run(["git", *words], cwd=self.folder, check=True, capture_output=True)
-
-    def commit(self) -> None:
-        self.git("add", ".")
-        self.git("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "a commit")
+        commit(self.folder)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pytest", "-p", "perfgate.plugin", "-q", *arguments]
@@ -170,11 +149,11 @@ def test_two_commits_are_compared(project: Project) -> None:
 
 @pytest.mark.slow
 def test_a_baseline_is_stored_and_compared_with(project: Project) -> None:
-    project.git("checkout", "-q", "HEAD~1")
+    git(project.folder, "checkout", "-q", "HEAD~1")
     select = ("-k", "test_called or test_method or test_grows", "--perfgate-measure-budget", "0.2")
     stored = project.run(*select, "--perfgate-refresh", "--perfgate-reason", "the first", "--perfgate-accept-busy")
     assert stored.returncode == 0, stored.stdout + stored.stderr
-    project.git("checkout", "-q", "master" if (project.folder / ".git/refs/heads/master").exists() else "main")
+    git(project.folder, "checkout", "-q", "master" if (project.folder / ".git/refs/heads/master").exists() else "main")
     done = project.run(*select, "--perfgate-compare", "--perfgate-tolerance", "20")
     found = {row["case"]: row["verdict"] for row in project.results["sections"]["gate"]["rows"]}
     assert found[f"{FILE}::test_called"] == "REGRESSED", done.stdout
@@ -201,7 +180,7 @@ def test_the_command_pytest_measures_what_is_installed_and_not_what_lies_beside(
     (installed / "library.py").write_text(LIBRARY)
     (project.folder / "library.py").write_text("raise ImportError('what lies beside')\n")
     (project.folder / "pytest.ini").write_text("[pytest]\n")
-    project.commit()
+    commit(project.folder)
     code = "import sys, pytest; sys.path.remove(''); sys.argv[0] = 'bin/pytest'; sys.exit(pytest.main())"
     options = ["-q", "-k", "test_called", "--perfgate-versus", "git:HEAD", "--perfgate-versus-budget", "5"]
     command = [sys.executable, "-c", code, "-p", "perfgate.plugin", *options]

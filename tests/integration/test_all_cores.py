@@ -13,57 +13,54 @@ from pathlib import Path
 import pytest
 from perfgate.machine.pinning import usable_cores
 
+from tests.support.repository import commit, git
 from tests.support.subprocesses import finding
 from tests.support.wheels import offline, unpacked, wheel
 
 pytest.importorskip("torch", reason="the library is a caller of torch")
 
 PERF = Path(__file__).resolve().parents[2] / "perf"
-LIBRARY = """
-def multiply(a):
-    return a @ a
+BENCHMARK = """
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+import {library}
+from perfgate import ALL_CORES, Case, Row, cases, part
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkCase(Case):
+    benchmark: ClassVar[str] = "work"
+    threads: str = part("{{}}-cores", default="one")
+
+
+def rows(config):
+    for threads in ("one", ALL_CORES):
+        yield Row(WorkCase(threads=threads))
+
+
+@cases(rows)
+def test_work(case, measure, one_core):
+    with open(os.environ["THREADS_LOG"], "a") as log:
+        print(case.threads, {library}.threads(), file=log)
+    measure({library}.work, check=lambda found: None)
+"""
+CALLS_TORCH = """
+import torch
+
+threads = torch.get_num_threads
+_matrix = torch.rand(1024, 1024)
+
+
+def work():
+    return _matrix @ _matrix
 """
 ONE_THREAD = """
 import torch
 
 torch.set_num_threads(1)
 """
-BENCHMARK = """
-import os
-from dataclasses import dataclass
-from typing import ClassVar
-
-import pytest
-import torch
-from perfgate import ALL_CORES, Case, Row, cases, part
-
-import library
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductCase(Case):
-    benchmark: ClassVar[str] = "product"
-    threads: str = part("{}-cores", default="one")
-
-
-def rows(config):
-    for threads in ("one", ALL_CORES):
-        yield Row(ProductCase(threads=threads))
-
-
-@pytest.fixture(scope="module")
-def matrix():
-    return torch.rand(1024, 1024)
-
-
-@cases(rows)
-def test_product(case, matrix, measure, one_core):
-    with open(os.environ["THREADS_LOG"], "a") as log:
-        print(case.threads, torch.get_num_threads(), file=log)
-    measure(lambda: library.multiply(matrix), check=lambda found: None)
-"""
-
-
 WITH_OPENMP = """
 import ctypes
 from pathlib import Path
@@ -73,8 +70,8 @@ _library.spin.restype = ctypes.c_double
 threads = _library.threads
 
 
-def spin():
-    return _library.spin(2000000)
+def work():
+    return _library.spin(2000000) > 0
 """
 SPIN = """
 #ifdef _OPENMP
@@ -91,33 +88,6 @@ double spin(long steps) {
         total += 1.0 / (1.0 + one * 0.5);
     return total;
 }
-"""
-SPIN_BENCHMARK = """
-import os
-from dataclasses import dataclass
-from typing import ClassVar
-
-from perfgate import ALL_CORES, Case, Row, cases, part
-
-import toyspin
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpinCase(Case):
-    benchmark: ClassVar[str] = "spin"
-    threads: str = part("{}-cores", default="one")
-
-
-def rows(config):
-    for threads in ("one", ALL_CORES):
-        yield Row(SpinCase(threads=threads))
-
-
-@cases(rows)
-def test_spin(case, measure, one_core):
-    with open(os.environ["THREADS_LOG"], "a") as log:
-        print(case.threads, toyspin.threads(), file=log)
-    measure(lambda: toyspin.spin() > 0, check=lambda found: None)
 """
 
 
@@ -156,15 +126,15 @@ def test_a_wheel_that_was_built_without_openmp_is_found_on_all_cores(tmp_path: P
     code = WITH_OPENMP.format(file=file)
     wheel(index, "toyspin", "1.0", code=code, data={file: compiled(tmp_path, openmp=True)})
     unpacked(installed, "toyspin", "2.0", code=code, data={file: compiled(tmp_path, openmp=False)})
-    (project / "test_spin.py").write_text(SPIN_BENCHMARK)
+    (project / "test_work.py").write_text(BENCHMARK.format(library="toyspin"))
     (project / "pytest.ini").write_text("[pytest]\n")
     log, busy = tmp_path / "threads.log", os.getloadavg()[0] > 1
     more = {"PERFGATE_CACHE": str(tmp_path / "cache"), "THREADS_LOG": str(log), **offline(index)}
     statuses, output = compared(project, "toyspin==1.0", finding(PERF, installed, **more))
     assert set(log.read_text().splitlines()) == {"one 1", f"all {usable_cores()}", "all 1"}
-    assert statuses["spin/default"] in {"SAME", "INCONCLUSIVE"}, output
+    assert statuses["work/default"] in {"SAME", "INCONCLUSIVE"}, output
     allowed = {"REGRESSED", "INCONCLUSIVE"} | ({"SAME"} if busy else set())
-    assert statuses["spin/all-cores"] in allowed, output
+    assert statuses["work/all-cores"] in allowed, output
 
 
 @pytest.mark.slow
@@ -172,24 +142,20 @@ def test_a_wheel_that_was_built_without_openmp_is_found_on_all_cores(tmp_path: P
 @pytest.mark.skipif(usable_cores() < 2, reason="this process may use one core only: all of them are one")
 @pytest.mark.parametrize("planted", [True, False], ids=["a library keeps to one thread", "nothing changed"])
 def test_what_keeps_to_one_thread_is_found_on_all_cores(tmp_path: Path, planted: bool) -> None:
-    def git(*words: str) -> None:
-        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
-
-    (tmp_path / "test_product.py").write_text(BENCHMARK)
-    (tmp_path / "library.py").write_text(LIBRARY)
+    (tmp_path / "test_work.py").write_text(BENCHMARK.format(library="library"))
+    (tmp_path / "library.py").write_text(CALLS_TORCH)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / ".gitignore").write_text("report/\n__pycache__/\n")
-    git("init", "-q")
-    git("add", ".")
-    git("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "before")
-    (tmp_path / "library.py").write_text((ONE_THREAD if planted else "") + LIBRARY + "\n# another text\n")
-    git("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qam", "after")
+    git(tmp_path, "init", "-q")
+    commit(tmp_path)
+    (tmp_path / "library.py").write_text((ONE_THREAD if planted else "") + CALLS_TORCH + "\n# another text\n")
+    commit(tmp_path)
     log, busy = tmp_path / "threads.log", os.getloadavg()[0] > 1
     statuses, output = compared(tmp_path, "git:HEAD~1", finding(PERF, THREADS_LOG=str(log)))
     every = usable_cores()
     assert set(log.read_text().splitlines()) == {"one 1", f"all {every}", *(["all 1"] if planted else [])}
-    assert statuses["product/default"] in {"SAME", "INCONCLUSIVE"}, output
+    assert statuses["work/default"] in {"SAME", "INCONCLUSIVE"}, output
     allowed = {"REGRESSED" if planted else "SAME", "INCONCLUSIVE"}
     if busy:  # who gets no more than one core anyway loses nothing by keeping to one thread
         allowed.add("SAME")
-    assert statuses["product/all-cores"] in allowed, output
+    assert statuses["work/all-cores"] in allowed, output

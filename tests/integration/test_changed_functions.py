@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.repository import commit, git
 from tests.support.spin_project import NOT_BUSY, Project
 
 pytestmark = pytest.mark.slow
@@ -95,16 +95,11 @@ class Git:
         self.project = project
         self.folder = project.folder
 
-    def commit(self) -> None:
-        for arguments in (["add", "."], ["commit", "-qm", "one more"]):
-            command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-            subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
-
     def edit(self, before: str, after: str) -> None:
         path = self.folder / "tools.py"
         assert before in path.read_text()
         path.write_text(path.read_text().replace(before, after))
-        self.commit()
+        commit(self.folder)
 
     def compare(self, *arguments: str) -> dict[str, Any]:
         """The comparison's part of the report."""
@@ -122,8 +117,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project.folder / "tools.py").write_text(TOOLS)
     (project.folder / "conftest.py").write_text(NOT_BUSY)
     (project.folder / ".gitignore").write_text("__pycache__\nperf-report\nbaselines\n")
-    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
-    Git(project).commit()
+    git(project.folder, "init", "-q")
+    commit(project.folder)
     done = project.refresh()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "which functions they run is known of 5 of 5 cases" in done.stdout

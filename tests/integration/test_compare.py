@@ -5,11 +5,11 @@ Every test runs real processes of pytest in the project's folder.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import commit, git
 from tests.support.spin_project import BENCHMARK, NOT_BUSY, Project
 
 
@@ -134,14 +134,9 @@ def test_without_a_budget_it_is_inconclusive_and_strict_fails(project: Project) 
 
 @pytest.mark.slow
 def test_code_that_changed_is_judged_against_its_own_commit(project: Project) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, *arguments], cwd=project.folder, check=True, capture_output=True)
-
     (project.folder / ".gitignore").write_text("perf-report\n__pycache__\n")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "first")
+    git(project.folder, "init", "-q")
+    commit(project.folder)
     done = project.refresh("-k", "2ms")
     assert done.returncode == 0
     assert "uncommitted" not in done.stdout

@@ -229,7 +229,7 @@ def test_a_project_may_have_a_fixture_measure_of_its_own(project: Project) -> No
 def test_a_fixture_around_perfgates_measures(project: Project) -> None:
     around = "import pytest\n\n\n@pytest.fixture\ndef measure(measure):\n    return measure\n\n\n"
     project.file("test_foreign.py", around + MEASURED)
-    assert "perfgate: 1 cases on cpu" in project.pytest().stdout
+    assert "perfgate: 1 case on cpu" in project.pytest().stdout
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.repository import commit, git
 from tests.support.subprocesses import finding, ran
 from tests.support.wheels import offline, wheel
 
@@ -139,14 +140,6 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def git(self, *arguments: str) -> str:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout
-
-    def commit(self) -> None:
-        self.git("add", ".")
-        self.git("commit", "-qm", "one more")
-
     def pip(self, *arguments: str, **environment: str) -> None:
         command = [str(self.python), "-m", "pip", "install", "-q", *arguments]
         subprocess.run(command, cwd=self.folder, env=self.environment | environment, check=True, capture_output=True)
@@ -167,8 +160,8 @@ def editable(base: Path, kind: str) -> Project:
     project.write("test_toy.py", BENCHMARK.format(module="toy"))
     project.write("src/toy/__init__.py", SPIN.format(times=1))
     project.write(".gitignore", "__pycache__\nperf-report\nbaselines\n")
-    project.git("init", "-q")
-    project.commit()
+    git(project.folder, "init", "-q")
+    commit(project.folder)
     project.pip("--no-deps", "-e", ".", EDITABLE=kind)
     return project
 
@@ -182,7 +175,7 @@ def assert_three_times_slower(found: dict[str, Any]) -> None:
 def test_a_revision_of_an_editable_project_runs_its_own_code(tmp_path: Path, kind: str) -> None:
     project = editable(tmp_path, kind)
     project.write("src/toy/__init__.py", SPIN.format(times=3))
-    project.commit()
+    commit(project.folder)
     done = project.run("--perfgate-versus", "git:HEAD~1")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "installing toy of commit" in done.stdout
@@ -201,7 +194,7 @@ def test_a_baseline_of_an_editable_project_is_rebuilt_with_its_own_code(tmp_path
     stored = project.run("--perfgate-refresh-baseline", "--perfgate-reason", "first", "--perfgate-accept-busy")
     assert stored.returncode == 0, stored.stdout + stored.stderr
     project.write("src/toy/__init__.py", SPIN.format(times=3))
-    project.commit()
+    commit(project.folder)
     done = project.run("--benchmark-compare")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "installing toy of commit" in done.stdout
@@ -215,7 +208,7 @@ def test_a_baseline_of_an_editable_project_is_rebuilt_with_its_own_code(tmp_path
 def test_a_revision_that_cannot_be_built_is_said_with_what_to_do(tmp_path: Path) -> None:
     project = editable(tmp_path, "finder")
     project.write("backend.py", "raise ImportError('this back-end is broken')")
-    project.commit()
+    commit(project.folder)
     done = project.run("--perfgate-versus", "git:HEAD")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
     said = done.stdout + done.stderr
@@ -228,7 +221,7 @@ def test_a_side_that_runs_the_other_sides_files_is_an_error_with_both_paths(tmp_
     project = editable(tmp_path, "finder")
     fixed = f"import sys\nsys.path.insert(0, {str(project.folder / 'src')!r})\n"
     project.write("conftest.py", fixed)
-    project.commit()
+    commit(project.folder)
     done = project.run("--perfgate-versus", "git:HEAD")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
     said = done.stdout + done.stderr

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.support import interruptible
+from tests.support.repository import commit, git
 from tests.support.subprocesses import finding
 
 fcntl = pytest.importorskip("fcntl", reason="--perfgate-versus is not for Windows")
@@ -212,16 +213,10 @@ def test_a_long_call_alternates_in_parts(spin: Spin) -> None:
     assert spin.found()["rows"][0]["ratio"] == pytest.approx(1.5, rel=0.1)
 
 
-def git(folder: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
-
-
 @pytest.mark.slow
 def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     git(spin.folder, "init", "-q")
-    git(spin.folder, "add", ".")
-    git(spin.folder, "commit", "-qm", "first")
+    commit(spin.folder)
     spin.cases("short", "parts")
     command = spin.command("--perfgate-versus", "git:HEAD", "--perfgate-tolerance", "20")
     done = subprocess.run(
@@ -300,8 +295,7 @@ def test_a_killed_controller_leaves_no_process(spin: Spin) -> None:
 @pytest.mark.slow
 def test_a_killed_comparison_leaves_a_worktree_that_the_next_one_removes(spin: Spin) -> None:
     git(spin.folder, "init", "-q")
-    git(spin.folder, "add", ".")
-    git(spin.folder, "commit", "-qm", "first")
+    commit(spin.folder)
 
     def worktrees() -> list[str]:
         listed = subprocess.run(

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.library_made_slower import LIBRARY, SLOWER
+from tests.support.repository import commit, git
 from tests.support.subprocesses import TIMEOUT_S
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +35,6 @@ PYTHON = """#!/usr/bin/env bash
 if [ "$2" = pip ]; then printf '%s\\n' "$*" >> "$PIP_LOG"; exit 0; fi
 exec "$REAL" "$@"
 """
-LIBRARY = """
-def add(numbers):
-    total = 0
-    for number in numbers:
-        total += number
-    return total
-"""
-SLOWER = LIBRARY.replace("        total += number\n", "        total += number\n        total += 0\n")
 SUITE = """
 from library import add
 
@@ -78,21 +72,15 @@ class Runner:
         (self.checkout / "test_library.py").write_text(SUITE)
         (self.checkout / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
         (self.checkout / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n")
-        self.git("init", "-q", "-b", "main")
+        git(self.checkout, "init", "-q", "-b", "main")
         self.base = self.commit(LIBRARY)
-        self.git("switch", "-q", "-c", "slower")
+        git(self.checkout, "switch", "-q", "-c", "slower")
         self.commit(SLOWER)
-
-    def git(self, *words: str) -> str:
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *identity, *words], cwd=self.checkout, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
 
     def commit(self, library: str) -> str:
         (self.checkout / "library.py").write_text(library)
-        self.git("add", ".")
-        self.git("commit", "-qm", "a commit")
-        return self.git("rev-parse", "HEAD")
+        commit(self.checkout)
+        return git(self.checkout, "rev-parse", "HEAD")
 
     def run(self, *, more: dict[str, str] | None = None, **inputs: str) -> list[int]:
         """Every step in turn until one fails, with these inputs; what each ended with."""

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.repository import git
+
 ROOT = Path(__file__).parents[2]
 GH = """#!/usr/bin/env bash
 # Notes what it was asked to do; "run download" brings the files of the folder ARTEFACTS.
@@ -25,12 +27,6 @@ done
 pytestmark = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
 )
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 class Checkout:

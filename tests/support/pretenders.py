@@ -39,11 +39,12 @@ class Pretender:
         self.load_s, self.load_noise, self.first_s = 0.1, 0.02, 0.0
         self.answers: list[tuple[str, dict[str, Any]]] = []
         self.case = ""
+        self.broken: dict[str, str] = {}
 
     def __enter__(self) -> Pretender:
         self.log.append(self.name)
         self.clock.advance(START_S / 2)
-        self.answers.append(("collected", {"cases": list(self.call_s)}))
+        self.answers.append(("collected", {"cases": list(self.call_s), "broken": self.broken}))
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -99,7 +100,7 @@ class Comparison(Lockstep):
         )
 
 
-def give(comparison: Comparison, attribute: str, *, a: float, b: float) -> None:
+def give(comparison: Comparison, attribute: str, *, a: Any, b: Any) -> None:
     """Let the workers of each side have this value."""
     start = comparison._start
 

@@ -22,6 +22,7 @@ from perfgate.report import (
     Section,
     Table,
     Value,
+    counted,
     decimals,
     grouping,
     latency,
@@ -179,7 +180,7 @@ def refreshed(outcome: Refreshed, tolerances_of: TolerancesOf) -> list[Section]:
     """The refresh's section: old against new, and where the new is or why it is nowhere."""
     before, entries, refresh, problems = outcome.before, outcome.entries, outcome.refresh, outcome.problems
     paragraphs = [
-        f"{len(entries)} cases, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
+        f"{counted(len(entries))}, {refresh.runs} fresh processes each. Reason: {refresh.reason}",
         f"Against the baseline before: {_counted(outcome.verdicts) if before is not None else 'there was none'}.",
     ]
     if (farthest := anchor.farthest(entries)) is not None:

@@ -27,7 +27,7 @@ from perfgate.measure.clocks import Clock
 from perfgate.records.case import on_all_cores
 from perfgate.records.fingerprint import Fingerprint, changed_versions, differences
 from perfgate.records.record import Record
-from perfgate.report import duration
+from perfgate.report import counted, duration
 
 UNCHANGED = "nothing that this case depends on has changed since the baseline: the difference is attributed to noise"
 NEEDED = 2
@@ -171,7 +171,7 @@ class Judge:
                 tempfile.TemporaryDirectory(prefix="perfgate-judge-") as logs,
             ):
                 self.display.say(
-                    f"{len(suspects)} cases are judged in lockstep against the environment of {before}, "
+                    f"lockstep against the environment of {before} judges {counted(len(suspects))}, "
                     f"{duration(budget_s)} at most"
                 )
                 plan = Plan(

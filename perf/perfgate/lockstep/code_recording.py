@@ -33,7 +33,7 @@ def record(project: Project, arguments: Sequence[str], keys: Sequence[str], show
         tempfile.TemporaryDirectory(prefix="perfgate-trace-") as folder,
         Worker("B", traced_side, arguments, Path(folder) / "worker.log") as worker,
     ):
-        there = set(pair.collected(worker))
+        there = set(pair.collected(worker).cases)
         for number, key in enumerate(keys, 1):
             if key in there:
                 show(f"which functions it runs: {key} ({number} of {len(keys)})")

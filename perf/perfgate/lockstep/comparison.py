@@ -71,7 +71,8 @@ class Comparison:
     which decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one
     side at a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The
     first one also imports what the next ones find imported. ``needed``: about how many pairs would decide each of its
-    times, by metric, None where that cannot be guessed. ``all_cores``: it runs on all cores."""
+    times, by metric, None where that cannot be guessed. ``absent``: why a side does not
+    have it, as far as is known. ``all_cores``: it runs on all cores."""
 
     key: str
     benchmark: str
@@ -88,6 +89,7 @@ class Comparison:
     tries: int = 0
     pair_s: float | None = None
     needed: dict[str, int | None] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
     all_cores: bool = False
 
     @property
@@ -148,6 +150,7 @@ class Comparison:
             self.verdict = None  # it only told of the first failure
         self.tries += 1
         self.pair_s = took_s
+        self.absent |= taken.absent
         for name, record in taken.records.items():
             if record.status == "measured":
                 self.records.setdefault(name, record)
@@ -282,17 +285,18 @@ class Lockstep:
             there = {name: pair.collected(worker) for name, worker in workers.items()}
             self._starts += 1
             self._starting_s += self._clock.now() - start
-            waiting[:] = _neighbours_together(waiting, there["B"])
+            waiting[:] = _neighbours_together(waiting, there["B"].cases)
             while (case := self._next(waiting)) is not None:
                 waiting.remove(case)
                 keys = self._keys(case)
-                has = {name: worker for name, worker in workers.items() if keys[name] in there[name]}
+                has = {name: worker for name, worker in workers.items() if keys[name] in there[name].cases}
                 if not has:
                     case.verdict = Verdict("INCONCLUSIVE", "neither side's processes have it")
                     continue
                 self._show(case)
                 start = self._clock.now()
                 taken = pair.side_by_side(has, keys, exact=self._exact(case), turn=self._turn(case))
+                taken.absent |= {name: one.why_not(keys[name]) for name, one in there.items() if name not in has}
                 if taken.out_of_memory and len(has) == 2:
                     case.apart = True  # and measured anew, after those that fit twice
                     self._display.say(f"{case.key}: not enough memory for both sides; running them one after the other")
@@ -361,6 +365,8 @@ class Lockstep:
                 tolerances[key],
                 same_versions=same,
             )
+            if case.verdict.status == "NEW" and case.absent.get("A"):
+                case.verdict = replace(case.verdict, reason=f"{case.verdict.reason}: it {case.absent['A']}")
 
 
 def _neighbours_together(cases: Sequence[Comparison], collected: Sequence[str]) -> list[Comparison]:

@@ -251,7 +251,7 @@ def _remove_unused(parent: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a file lock, which ends with the process that holds it."""
-    import fcntl  # not on Windows, where --perfgate-versus is refused
+    import fcntl  # not on Windows, where comparisons are refused
 
     with path.open("a") as held:
         _lock(held, fcntl.LOCK_EX)

@@ -16,12 +16,12 @@ from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
 from perfgate.records.validate import RecordError
 
-PREPARED_BLOCK_S = 0.1
-"""The same of a case whose calls prepare what is not timed: with that, a turn takes no longer."""
 BLOCK_S = 0.01
 """Seconds of one side's turn: long against the switch between two processes, short against drift. Measured with equal
 sides, four kernels and 58 pairs in which both took turns: blocks of 30 ms vary as much from pair to pair (standard
 deviation 2.5% against 2.3%) and take 2.2 times as long."""
+PREPARED_BLOCK_S = 0.1
+"""The most that it takes with what its calls prepare and is not timed."""
 TURNS = 12
 """A-B/B-A turns of a pair, an even number: with fewer the pair's own noise shows, with more only its bias remains."""
 CASE_S = 3.0
@@ -32,6 +32,8 @@ ANSWER_TIMEOUT_S = 60.0
 SLOWER_TIMES = 30
 SHORTEST_CALL_S = 1e-7
 """A clock may read nothing for a shorter one."""
+BROKEN_TOLD = 2
+"""Of so many files that a side could not collect the reasons are told."""
 LOAD_TIMEOUT_S = 900.0
 """Loading a case may convert a model and compute its reference."""
 NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory on ")
@@ -49,7 +51,8 @@ class Taken:
 
     ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
     median seconds a call; ``beside_s``: each side's other times, by metric; ``records``: what each side measured in its
-    exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted; ``spent``: the workers cannot
+    exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted;
+    ``absent``: why a side does not have the case, as far as is known; ``spent``: the workers cannot
     take another case, because one died, or stopped where it cannot be told to leave.
     """
 
@@ -58,6 +61,7 @@ class Taken:
     beside_s: dict[str, dict[str, float]] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     doubts: dict[str, list[str]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
     spent: bool = False
     out_of_memory: bool = False
 
@@ -70,13 +74,28 @@ class EndedError(WorkerError):
         self.record = record
 
 
-def collected(worker: Worker) -> list[str]:
-    """The cases that a fresh worker has.
+@dataclass(frozen=True)
+class Collected:
+    """The cases that a worker has, and why files of tests could not be collected, by name."""
+
+    cases: tuple[str, ...]
+    broken: Mapping[str, str]
+
+    def why_not(self, key: str) -> str:
+        """Why a case is not there, as far as is known; else empty. Only a node id tells its file."""
+        own = [file for file in self.broken if key.startswith(f"{file}::")] or sorted(self.broken)
+        told = "; ".join(f"{file}: {self.broken[file]}" for file in own[:BROKEN_TOLD])
+        return f"could not be collected: {told}" if told else ""
+
+
+def collected(worker: Worker) -> Collected:
+    """What a fresh worker has.
 
     Raises:
         WorkerError: it did not start.
     """
-    return list(_expect(worker, "collected", START_TIMEOUT_S)["cases"])
+    fields = _expect(worker, "collected", START_TIMEOUT_S)
+    return Collected(tuple(fields["cases"]), fields["broken"])
 
 
 def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exact: bool, turn: int = 0) -> Taken:
@@ -162,7 +181,9 @@ def apart(start: Callable[[str], Worker], keys: Mapping[str, str], order: str, *
     key = keys["B"]
     for name in order:
         with _noting(taken, name, key), start(name) as worker:
-            if keys[name] not in collected(worker):
+            there = collected(worker)
+            if keys[name] not in there.cases:
+                taken.absent[name] = there.why_not(keys[name])
                 continue
             worker.ask("load", case=keys[name], checked=exact, turn=turn)
             ready = _ready(worker)

@@ -2,9 +2,10 @@
 
 The controller asks: ``load`` a case, ``block`` (run so many calls, and tell their times), ``go`` (on with a call that
 paused), ``exact`` (profile one call), ``stop`` (leave the case), ``trace`` (which functions the cases ran), ``quit``.
-The worker answers: ``collected``, ``ready`` (what a call takes, ``prepared_s`` where that includes what is not timed,
-the case's cold times, and the files and versions that it used), ``paused``, ``times`` (with what the last call tells of
-itself), ``exact``, ``done``, ``traced``, ``error``. Every message carries the protocol's version.
+The worker answers: ``collected`` (its cases, and why files of tests have none), ``ready`` (what a call takes,
+``prepared_s`` where that includes what is not timed, the case's cold times, and the files and versions that it used),
+``paused``, ``times`` (with what the last call tells of itself), ``exact``, ``done``, ``traced``, ``error``. Every
+message carries the protocol's version.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import math
 from typing import Any
 
-VERSION = 4
+VERSION = 5
 LIMIT_BYTES = 16 << 20
 """A longer line is rubbish: the longest message, a case's record with its operators, has some ten thousand bytes."""
 
@@ -29,7 +30,7 @@ ASKED: dict[str, dict[str, type | tuple[type, ...]]] = {
 """What the controller may ask, and the fields that go with it."""
 
 ANSWERED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "collected": {"cases": list},
+    "collected": {"cases": list, "broken": dict},
     "ready": {"call_s": (int, float), "prepared_s": (int, float), "cold_s": dict, "digest": str, "used": dict},
     "paused": {"s": (int, float)},
     "times": {"s": list, "samples": dict},

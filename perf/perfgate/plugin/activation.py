@@ -6,6 +6,7 @@ Read in every session, so nothing slow is imported before.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,11 +19,13 @@ NAME = "perfgate-measuring"
 COMPARE: pytest.StashKey[bool | str] = pytest.StashKey()
 """What ``--perfgate-compare`` named; or ``--benchmark-compare`` in a project that has set perfgate up, where it waits
 for the first benchmark."""
+WINDOWS = sys.platform == "win32"
 ADOPTS: pytest.StashKey[bool] = pytest.StashKey()
 """Whether this session was asked for something of perfgate's by name: then tests that were written for pytest-benchmark
 or pytest-codspeed are cases too."""
-OWN_FIXTURE = "perfgate.plugin.entry"
-"""Where perfgate's fixture ``measure`` is."""
+OWN, OWN_FIXTURE = "measure", "perfgate.plugin.entry"
+"""perfgate's fixture, and where it is: a project may have one of its own of that name."""
+WHOLE = "marker"
 ADOPTED_FIXTURES: Mapping[str, str] = {
     "benchmark": "pytest_benchmark.plugin",
     "codspeed_benchmark": "pytest_codspeed.plugin",
@@ -34,32 +37,27 @@ mean nothing of the kind: pytest-benchmark's own marker only sets options."""
 
 
 def is_benchmark(item: pytest.Item) -> bool:
-    """Whether an item measures: it requests the ``measure`` fixture, which is perfgate's, or a suite's around it, or it
-    is adopted. A project may have a fixture of its own of that name."""
-    return _uses(item, "measure", OWN_FIXTURE) or is_adopted(item)
+    """Whether an item measures, in this session."""
+    return measured_by(item) is not None
 
 
 def is_adopted(item: pytest.Item) -> bool:
     """Whether an item was written for pytest-benchmark or pytest-codspeed, and this session measures such tests."""
-    return (
-        item.config.stash.get(ADOPTS, False)
-        and not _uses(item, "measure", OWN_FIXTURE)
-        and (adopted_fixture(item) is not None or is_adopted_whole(item))
-    )
+    return measured_by(item) not in (None, OWN)
 
 
-def adopted_fixture(item: pytest.Item) -> str | None:
-    """The fixture with which a test measures that was not written for perfgate."""
-    return next((name for name, where in ADOPTED_FIXTURES.items() if _uses(item, name, where)), None)
-
-
-def is_adopted_whole(item: pytest.Item) -> bool:
-    """Whether a test uses no such fixture and is marked to be measured as a whole."""
-    if adopted_fixture(item) is not None or not isinstance(item, pytest.Function):
-        return False
-    return item.config.pluginmanager.has_plugin(MARKERS_PLUGIN) and any(
-        item.get_closest_marker(name) is not None for name in ADOPTED_MARKERS
-    )
+def measured_by(item: pytest.Item) -> str | None:
+    """What an item measures with, in this session: :data:`OWN`; a fixture of :data:`ADOPTED_FIXTURES`; :data:`WHOLE`,
+    where a marker has it measured as a whole; or nothing."""
+    if _uses(item, OWN, OWN_FIXTURE):
+        return OWN
+    if not item.config.stash.get(ADOPTS, False):
+        return None
+    for name, where in ADOPTED_FIXTURES.items():
+        if _uses(item, name, where):
+            return name
+    whole = isinstance(item, pytest.Function) and item.config.pluginmanager.has_plugin(MARKERS_PLUGIN)
+    return WHOLE if whole and any(item.get_closest_marker(name) is not None for name in ADOPTED_MARKERS) else None
 
 
 def _uses(item: pytest.Item, name: str, where: str) -> bool:
@@ -79,7 +77,8 @@ def configure(config: pytest.Config) -> None:
     """Begin at once where the command line or a parent process says that this session is perfgate's.
 
     Raises:
-        pytest.UsageError: an option or setting makes no sense, or needs times where pytest-xdist is on.
+        pytest.UsageError: an option or setting makes no sense, or needs times where pytest-xdist is on or there is none
+            of what comparisons need.
     """
     compare = getattr(config.option, "benchmark_compare", None)
     asked = list(_asks(config))
@@ -93,6 +92,11 @@ def configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"{timed[0]} needs times, and pytest-xdist (-n, --dist) runs benchmarks as "
             "plain tests, beside each other: add -n 0"
+        )
+    if timed and WINDOWS:
+        raise pytest.UsageError(
+            f"{timed[0]} compares processes that inherit their pipes by number, which Windows does not have: use "
+            "Linux, macOS or WSL"
         )
     if ours:
         activate(config)

@@ -18,6 +18,7 @@ from perfgate.plugin.record_log import RECORD, RecordLog
 from perfgate.plugin.terminal_lines import Lines
 from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
+from perfgate.report import counted
 
 TAKEN: pytest.StashKey[bool] = pytest.StashKey()
 """Set on an item whose record comes from another process."""
@@ -62,7 +63,7 @@ class DeviceRecovery:
         arguments, folder = child_args.arguments(self._config, lines.say), self._config.invocation_params.dir
         left, why = list(keys), "a case broke the device's context"
         while left:
-            lines.say(f"{why}; {len(left)} cases go on in a fresh process")
+            lines.say(f"{why}; a fresh process goes on with {counted(len(left))}")
             try:
                 result = fresh_process.fresh(arguments, folder, left, self._faults)
             except ProcessError as wrong:

@@ -26,7 +26,7 @@ from perfgate.plugin import (
     worker_mode,
 )
 from perfgate.plugin import session as session_module
-from perfgate.plugin.activation import ADOPTED_FIXTURES, adopted_fixture, is_adopted, is_adopted_whole, is_benchmark
+from perfgate.plugin.activation import ADOPTED_FIXTURES, WHOLE, is_benchmark, measured_by
 from perfgate.plugin.adopted import BENCHMARK, MEASURE, Adopted
 from perfgate.plugin.session import CONTEXT
 from perfgate.plugin.session_report import SessionReport
@@ -107,11 +107,11 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     made = yield
-    item = request.node
-    if not isinstance(item, pytest.Item) or fixturedef.argname not in ADOPTED_FIXTURES or not is_adopted(item):
+    item, name = request.node, fixturedef.argname
+    if name not in ADOPTED_FIXTURES or not isinstance(item, pytest.Item) or measured_by(item) != name:
         return made
-    benchmark: Any = made if fixturedef.argname == "benchmark" else request.getfixturevalue("benchmark")
-    if _runs_plainly(item, benchmark) or fixturedef.argname != adopted_fixture(item):
+    benchmark: Any = made if name == "benchmark" else request.getfixturevalue("benchmark")
+    if _runs_plainly(item, benchmark):
         return made
     taken = adopted.take_over(made, _adopted(item, benchmark))
     fixturedef.cached_result = (taken, fixturedef.cache_key(request), None)  # type: ignore[arg-type]  # as pytest sets it
@@ -120,7 +120,7 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if not is_adopted(pyfuncitem) or not is_adopted_whole(pyfuncitem):
+    if measured_by(pyfuncitem) != WHOLE:
         return None
     benchmark = pyfuncitem._request.getfixturevalue("benchmark")
     if _runs_plainly(pyfuncitem, benchmark):

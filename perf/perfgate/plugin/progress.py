@@ -14,7 +14,7 @@ from perfgate.plugin.record_log import benchmark_name
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import LINE, Lines
 from perfgate.records.record import Record
-from perfgate.report import duration, latency, mebibytes
+from perfgate.report import counted, duration, latency, mebibytes
 
 
 def headline(record: Record) -> str:
@@ -93,8 +93,8 @@ def plan(context: SessionContext) -> list[str]:
     told = [s for s in known if s is not None]
     takes = [f"about {duration(sum(told))}"] if told else []
     if len(told) < len(known):
-        takes.append(f"{len(known) - len(told)} cases of unknown length")
-    lines = [f"perfgate: {len(log.waiting)} cases on {context.device} ({by_benchmark}), {' and '.join(takes)}"]
+        takes.append(f"{counted(len(known) - len(told))} of unknown length")
+    lines = [f"perfgate: {counted(len(log.waiting))} on {context.device} ({by_benchmark}), {' and '.join(takes)}"]
     rows = [row for item in log.waiting if (row := row_of(item))]
     if any(row.case.key not in log.remembered for row in rows):
         lines[0] += " (a guess: the next run here will know from this one)"

@@ -28,7 +28,7 @@ from perfgate.plugin.judging import judge_of
 from perfgate.plugin.selection import gone, runs_cases
 from perfgate.plugin.session import SessionContext
 from perfgate.plugin.terminal_lines import Lines
-from perfgate.report import Section, duration
+from perfgate.report import Section, counted, duration
 
 NOT_KEPT = "a process that is not kept"
 """The first process after a rest ran 4-29% slower than the best of the four after it, in 12 of 12 cases on a virtual
@@ -210,7 +210,7 @@ class Refresher:
                 start = clock.now()
                 found.append(self._fresh(list(items), name))
                 took = clock.now() - start
-                said = f"{name}: {len(found[-1].benchmarks)} cases measured in {duration(took)}"
+                said = f"{name}: {counted(len(found[-1].benchmarks))} measured in {duration(took)}"
                 if self._problems(found):
                     self._lines.say(f"{said}; aborting: the baseline would be invalid")
                     break
@@ -227,7 +227,7 @@ class Refresher:
 
     def _fresh(self, keys: Sequence[str], name: str) -> Result:
         """A plain run of these cases in a fresh process."""
-        self._lines.show(f"{name}: {len(keys)} cases")
+        self._lines.show(f"{name}: {counted(len(keys))}")
         faults = [fault.text for fault in self._context.settings.faults]
         try:
             return fresh_process.fresh(

@@ -171,11 +171,16 @@ class WorkerLoop:
         self._channel = channel
         self._record_of = record_of
         self._clock = clock
+        self._broken: dict[str, str] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {self._record_of(item).key: item for item in session.items if is_benchmark(item)}
-        self._channel.answer("collected", cases=list(items))
+        if self._broken and not items:
+            where, message = next(iter(self._broken.items()))
+            self._channel.answer("error", type="collection", message=message, where=where)
+            return True
+        self._channel.answer("collected", cases=list(items), broken=self._broken)
         while True:
             name, fields = self._channel.request("load", "trace", "quit")
             if name == "quit":
@@ -215,5 +220,4 @@ class WorkerLoop:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            message = str(report.longrepr).strip().splitlines()[-1]
-            self._channel.answer("error", type="collection", message=message[:500], where=report.nodeid)
+            self._broken[report.nodeid] = str(report.longrepr).strip().splitlines()[-1].removeprefix("E ").strip()[:500]

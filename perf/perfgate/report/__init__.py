@@ -8,6 +8,7 @@ from perfgate.report.charts import Axis, Chart, Series
 from perfgate.report.formats import (
     TEXT,
     Format,
+    counted,
     decimals,
     duration,
     latency,
@@ -33,6 +34,7 @@ __all__ = [
     "Series",
     "Table",
     "Value",
+    "counted",
     "decimals",
     "duration",
     "latency",

@@ -81,6 +81,11 @@ def duration(value: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
+def counted(cases: int) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{cases} case{'' if cases == 1 else 's'}"
+
+
 def printable(value: str) -> str:
     """``value`` on one line, with what is not seen made visible: what a model, a prompt or an exception says must not
     move a terminal's cursor or turn the text around it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from perfgate.compare.metric_verdict import WORST_FIRST
 from perfgate.report.charts import Axis, Chart, Series
-from perfgate.report.formats import decimals
+from perfgate.report.formats import counted, decimals
 from perfgate.report.section import Value
 
 MOST = 60
@@ -32,7 +32,7 @@ def chart(title: str, axis: str, rows: Sequence[Mapping[str, Value]], tolerances
     marks = {"unchanged": 1.0} | {f"{one:.1%} slower": 1 + one for one in sorted(set(tolerances))}
     worst, (ratio, low, high) = shown[0]
     alt = (
-        f"{len(judged)} cases with the ratio of their times and its interval, the worst first: {worst['case']} "
+        f"{counted(len(judged))} with the ratio of their times and its interval, the worst first: {worst['case']} "
         f"({worst['verdict']}) {ratio:.3f}, from {low:.3f} to {high:.3f}."
     )
     if len(judged) > len(shown):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from perfgate.lockstep import checkout
 from perfgate.lockstep.overlay import SideError
 
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.support.repository import commit, git
 
 
 @pytest.fixture
@@ -24,8 +19,7 @@ def repository(tmp_path: Path) -> Path:
     git(top, "init", "-q")
     for text in ("first", "second"):
         (top / "perf/a.py").write_text(text)
-        git(top, "add", ".")
-        git(top, "commit", "-qm", text)
+        commit(top)
     return top
 
 

@@ -14,7 +14,7 @@ from perfgate.lockstep.worker_client import WorkerError
 from perfgate.measure.clocks import FakeClock
 from perfgate.records.record import Metric, Record
 
-from tests.support.pretenders import LOAD_S, START_S, Comparison, Pretender, statuses
+from tests.support.pretenders import LOAD_S, START_S, Comparison, Pretender, give, statuses
 
 
 def test_cases_of_all_cores_have_processes_of_their_own() -> None:
@@ -284,3 +284,17 @@ def test_the_report_has_the_interval_and_the_bound_that_the_verdict_tells() -> N
     assert rows["sum/a"]["largest_slowdown"] == same.at_most - 1
     assert section.data["cases"]["sum/a"]["verdict"]["largest_slowdown"] == same.at_most - 1
     assert any("with a chance of 5% at most" in paragraph for paragraph in section.paragraphs)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_the_other_side_cannot_collect_is_new_and_the_rest_is_compared(apart: bool) -> None:
+    """The tests of a new release import what an old one does not have."""
+    key, other = "new.py::test_it", "old.py::test_it"
+    comparison = Comparison({key: 1.0, other: 1.0}, spread=0.002, apart=apart)
+    give(comparison, "call_s", a={other: 0.01}, b={key: 0.01, other: 0.01})
+    give(comparison, "broken", a={"new.py": "ImportError: no name", "third.py": "NameError"}, b={})
+    comparison.run()
+    assert statuses(comparison) == {key: "NEW", other: "SAME"}
+    verdict = comparison.cases[key].verdict
+    assert verdict is not None
+    assert verdict.reason == "it was not there before: it could not be collected: new.py: ImportError: no name"

@@ -22,7 +22,7 @@ class Side:
 
     def __init__(self, name: str, asked: list[str], call_s: float = 0.01, **answers: Any) -> None:
         self.name, self.asked, self.call_s, self.answers = name, asked, call_s, answers
-        self.says: tuple[str, dict[str, Any]] = ("collected", {"cases": [KEYS[name]]})
+        self.says: tuple[str, dict[str, Any]] = ("collected", {"cases": [KEYS[name]], "broken": {}})
 
     def __enter__(self) -> Side:
         return self
@@ -197,3 +197,15 @@ class TestApart:
         taken = apart(start, KEYS, "AB", exact=False)
         assert taken.log_ratio is None
         assert statuses(taken)["B"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("b.py::test_b", "could not be collected: b.py: two"),
+        ("sum/one", "could not be collected: a.py: one; b.py: two"),
+    ],
+)
+def test_why_a_case_is_not_there(key: str, told: str) -> None:
+    assert pair.Collected((), {"b.py": "two", "a.py": "one", "c.py": "three"}).why_not(key) == told
+    assert pair.Collected((), {}).why_not(key) == ""

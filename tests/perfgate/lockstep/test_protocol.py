@@ -12,7 +12,7 @@ from perfgate.lockstep import protocol
 from perfgate.lockstep.protocol import ANSWERED, ASKED, MessageError, line, read
 
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
-    ("collected", {"cases": ["a/b"]}),
+    ("collected", {"cases": ["a/b"], "broken": {}}),
     (
         "ready",
         {
@@ -50,23 +50,23 @@ def test_requests_too() -> None:
     [
         (b"hello\n", "not a message: b'hello"),
         (b"", "not a message: b''"),
-        (b"[1]\n", "not a message of version 4"),
-        (b'{"v": 1, "is": "ready"}', "not a message of version 4"),
-        (b'{"v": 4, "is": "sing"}', "message 'sing', expected one of collected, ready"),
-        (b'{"v": 4}', "message None, expected one of"),
-        (b'{"v": 4, "is": "paused"}', r"message 'paused' with fields \[\], expected \['s'\]"),
-        (b'{"v": 4, "is": "paused", "s": 1, "t": 2}', "with fields"),
-        (b'{"v": 4, "is": "paused", "s": "1"}', "message 'paused': s is '1'"),
-        (b'{"v": 4, "is": "paused", "s": true}', "message 'paused': s is True"),
-        (b'{"v": 4, "is": "paused", "s": -1}', "-1 is no duration"),
-        (b'{"v": 4, "is": "paused", "s": NaN}', "nan is no duration"),
-        (b'{"v": 4, "is": "times", "s": [1, "x"], "samples": {}}', "'x' is no duration"),
+        (b"[1]\n", "not a message of version 5"),
+        (b'{"v": 1, "is": "ready"}', "not a message of version 5"),
+        (b'{"v": 5, "is": "sing"}', "message 'sing', expected one of collected, ready"),
+        (b'{"v": 5}', "message None, expected one of"),
+        (b'{"v": 5, "is": "paused"}', r"message 'paused' with fields \[\], expected \['s'\]"),
+        (b'{"v": 5, "is": "paused", "s": 1, "t": 2}', "with fields"),
+        (b'{"v": 5, "is": "paused", "s": "1"}', "message 'paused': s is '1'"),
+        (b'{"v": 5, "is": "paused", "s": true}', "message 'paused': s is True"),
+        (b'{"v": 5, "is": "paused", "s": -1}', "-1 is no duration"),
+        (b'{"v": 5, "is": "paused", "s": NaN}', "nan is no duration"),
+        (b'{"v": 5, "is": "times", "s": [1, "x"], "samples": {}}', "'x' is no duration"),
         (
-            b'{"v": 4, "is": "ready", "call_s": Infinity, "prepared_s": 0, "cold_s": {}, "digest": "", "used": {}}',
+            b'{"v": 5, "is": "ready", "call_s": Infinity, "prepared_s": 0, "cold_s": {}, "digest": "", "used": {}}',
             "inf is no duration",
         ),
         (
-            b'{"v": 4, "is": "ready", "call_s": 1, "prepared_s": 0, "cold_s": {"load_s": "x"}, '
+            b'{"v": 5, "is": "ready", "call_s": 1, "prepared_s": 0, "cold_s": {"load_s": "x"}, '
             b'"digest": "", "used": {}}',
             "'x' is no duration",
         ),

@@ -33,7 +33,7 @@ SCRIPT = ""
     ("script", "message"),
     [
         ("os.write(w, b'hello\\n')", "B side: not a message: b'hello'"),
-        ('os.write(w, b\'{"v": 4, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
+        ('os.write(w, b\'{"v": 5, "is": "sing"}\\n\')', "B side: message 'sing', expected one of"),
         ("time.sleep(60)", "B side: timed out: no answer for 1 s"),
         ("print('I am ill'); sys.exit(3)", "B side: the worker ended with 3; its last output: I am ill"),
         ("os.kill(os.getpid(), 9)", r"B side: the worker was killed by signal 9 \(out of memory"),
@@ -56,9 +56,9 @@ def test_a_worker_that_misbehaves_is_an_error(
 
 def test_a_worker_answers_and_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        globals(), "SCRIPT", f"os.write(w, {protocol.line('collected', cases=['a/b'])!r}); time.sleep(60)"
+        globals(), "SCRIPT", f"os.write(w, {protocol.line('collected', cases=['a/b'], broken={})!r}); time.sleep(60)"
     )
     side = Scripted("A side", Path(sys.executable), tmp_path, {})
     with Worker("A", side, [], tmp_path / "log") as worker:
-        assert worker.answer(20) == ("collected", {"cases": ["a/b"]})
+        assert worker.answer(20) == ("collected", {"cases": ["a/b"], "broken": {}})
     assert worker._process.returncode == -signal.SIGKILL

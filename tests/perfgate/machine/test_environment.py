@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,8 @@ import pytest
 import torch
 from perfgate.machine import environment
 from perfgate.machine.environment import DeviceError, resolve_device
+
+from tests.support.repository import git
 
 MACHINE = {
     "cpu": "AMD EPYC(TM) 7B13",
@@ -94,15 +95,10 @@ def test_versions_name_what_is_installed_and_leave_out_what_is_not() -> None:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 class TestCommit:
-    def git(self, folder: Path, *arguments: str) -> str:
-        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
     def test_clean_then_dirty(self, tmp_path: Path) -> None:
-        self.git(tmp_path, "init", "-q")
-        self.git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
-        head = self.git(tmp_path, "rev-parse", "HEAD")
+        git(tmp_path, "init", "-q")
+        git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+        head = git(tmp_path, "rev-parse", "HEAD")
         assert environment.commit(tmp_path) == {"commit": head, "dirty": False}
         (tmp_path / "new").touch()
         assert environment.commit(tmp_path) == {"commit": head, "dirty": True}

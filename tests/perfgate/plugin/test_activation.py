@@ -35,6 +35,16 @@ def test_an_option_of_perfgates_activates(plain: Project, option: str) -> None:
     assert is_active(plain, option)
 
 
+@pytest.mark.parametrize("option", ["--perfgate-versus=x", "--perfgate-compare", "--perfgate-refresh"])
+def test_what_compares_is_refused_on_windows(
+    plain: Project, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(activation, "WINDOWS", True)
+    assert plain.pytester.inline_run("--perfgate-no-pins", option).ret == pytest.ExitCode.USAGE_ERROR
+    name = "refresh-baseline" if "refresh" in option else option.removeprefix("--perfgate-").partition("=")[0]
+    assert f"--perfgate-{name} compares processes" in capsys.readouterr().err
+
+
 def test_a_benchmark_activates(project: Project) -> None:
     assert is_active(project, "--collect-only")
 

@@ -179,8 +179,8 @@ class TestTheRest:
         result.assert_outcomes(passed=4, skipped=1, failed=4)
         result.stdout.fnmatch_lines(
             [
-                "perfgate: a case broke the device's context; 6 cases go on in a fresh process",
-                "perfgate: that one lost the device as well; 1 cases go on in a fresh process",
+                "perfgate: a case broke the device's context; a fresh process goes on with 6 cases",
+                "perfgate: that one lost the device as well; a fresh process goes on with 1 case",
             ]
         )
         records = broken.records()

@@ -71,7 +71,7 @@ class TestPlan:
         waiting = [*items("loop", "builtin"), Item(name="test_other")]
         (line,) = progress.plan(context_of(waiting, loop=70.0, builtin=50.0))
         assert line.startswith(f"perfgate: 3 cases on cpu (2 sums, 1 test_other), about {duration(120.0)}")
-        assert "1 cases of unknown length" in line
+        assert "1 case of unknown length" in line
         assert "a guess" not in line
 
     def test_a_guess_is_called_one(self) -> None:

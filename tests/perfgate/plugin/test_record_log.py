@@ -32,7 +32,7 @@ class TestSession:
         guess = "*of unknown length (a guess: the next run here will know from this one)"
         project.run("-k", "loop-n10").stdout.fnmatch_lines([guess])
         again = project.run("-k", "loop-n10")
-        again.stdout.fnmatch_lines(["perfgate: 1 cases on cpu (1 sums), about * s"])
+        again.stdout.fnmatch_lines(["perfgate: 1 case on cpu (1 sums), about * s"])
         again.stdout.no_fnmatch_line("*unknown length*")
 
 

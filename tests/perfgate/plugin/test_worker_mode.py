@@ -247,14 +247,22 @@ class TestLoop:
         assert loop.pytest_runtestloop(session) is True
         assert controller.answers[1] == ("traced", {"cases": {"a/b": []}, "shared": []})
 
-    def test_what_cannot_be_collected_is_told(self) -> None:
-        controller = Controller()
+    @pytest.mark.parametrize(("others", "said"), [(("a",), "collected"), ((), "error")])
+    def test_what_cannot_be_collected_is_told(self, others: tuple[str, ...], said: str) -> None:
+        """The others are compared; where there are none, the side does not start."""
+        controller = Controller(("quit", {}))
         loop = WorkerLoop(controller.channel, lambda item: Record("a", 1, {}, "a/b"), CLOCK)
         for failed in (False, True):
             report: Any = SimpleNamespace(failed=failed, longrepr="a traceback\nE   SyntaxError", nodeid="test_x.py")
             loop.pytest_collectreport(report)
-        ((name, fields),) = controller.answers
-        assert (name, fields) == ("error", {"type": "collection", "message": "E   SyntaxError", "where": "test_x.py"})
+        session: Any = SimpleNamespace(items=items(*others))
+        assert loop.pytest_runtestloop(session) is True
+        assert controller.answers == [
+            ("collected", {"cases": ["a/b"], "broken": {"test_x.py": "SyntaxError"}})
+            if others
+            else ("error", {"type": "collection", "message": "SyntaxError", "where": "test_x.py"})
+        ]
+        assert controller.answers[0][0] == said
 
     def test_an_error_of_its_own_is_told_with_its_place(self) -> None:
         controller = Controller()

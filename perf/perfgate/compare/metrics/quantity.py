@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from perfgate.compare.intervals import RatioEstimate
 from perfgate.compare.known_time import Estimated, NotJudged, Time
-from perfgate.compare.metric_verdict import Finding, amount, judge_exact, judge_ratio
+from perfgate.compare.metric_verdict import Finding, judge_exact, judge_ratio
 from perfgate.compare.tolerances import Tolerances
 from perfgate.records.record import Better, Kind, Metric, Record
 
@@ -142,12 +142,6 @@ class Quantity:
     def judge(self, name: str, basis: Basis) -> Finding | None:
         """The finding about the metric called ``name``; None where there is nothing to say of it."""
         return None
-
-    # Told -------------------------------------------------------------------------------------------------------------
-
-    def told(self, value: float | int) -> str:
-        """A value for people."""
-        return amount(value, self.unit)
 
 
 class Told(Quantity):

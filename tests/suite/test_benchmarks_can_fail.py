@@ -125,13 +125,14 @@ def pytest_runtest_call(item):
         return (yield)
 """
 
+NOT_EAGERS = r"QualityError: .*not eager's tokens for \d+ of \d+ inputs: input .*eager chose \d+, .* \d+; .*no tie"
 CAUGHT = {
     ("fp32", "sdpa-math"): ("failed", r"OutputChangedError: .*returned something else after timing than before it"),
     ("fp32", "sdpa-flash"): (
         "fell_back",
         r"FellBackError: .*FELL_BACK: the case names kernel 'sdpa-flash', .*instead ran .*aten\._safe_softmax",
     ),
-    ("fp32", "fa1"): ("failed", r"QualityError: .*not eager's tokens for \d+ of \d+ inputs: input .*eager chose \d+, the row \d+; .*no tie"),
+    ("fp32", "fa1"): ("failed", NOT_EAGERS),
     ("fp32", "fa2"): ("failed", r"MeterError: memory meter 'fake' read 0 bytes while 1,048,576 bytes were allocated"),
     ("fp32", "fa1+fa2"): ("failed", r"QualityError: fp32, fa1\+fa2, input .*: \d+ of \d+ logits are NaN or Inf"),
     ("bf16", "sdpa-flash"): ("failed", r"ModelError: out of memory: .* under bf16 needs .* choose another"),
@@ -139,7 +140,7 @@ CAUGHT = {
         "failed",
         r"QualityError: .*KL divergence .* is below 0\.0001: too good for int8; is the model quantized at all\?",
     ),
-    ("nf4", "fa2"): ("failed", r"QualityError: .*not eager's tokens for \d+ of \d+ inputs: input .*eager chose \d+, the row \d+; .*no tie"),
+    ("nf4", "fa2"): ("failed", NOT_EAGERS),
     ("nf4-dq", "fa2"): (
         "failed",
         r"QualityError: .*the weights take .* bytes, nf4-dq should take .*: is the model quantized at all\?",

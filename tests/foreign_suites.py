@@ -76,9 +76,9 @@ SUITES = (
         version="7.2.1",
         sha256="e8af3e6f1bdbc31fd762b094133b478b89988eaebc63cbe82b1d9e3bbd15cede",
         folder="tests",
-        paths=("tests/test_multidict_benchmarks.py",),
+        paths=("tests/test_views_benchmarks.py",),
         other="7.1.0",
-        slower=("multidict/_multidict_py.py", "    def add(self, key: str, value: _V) -> None:\n", 5),
+        slower=("multidict/_multidict_py.py", "    def __and__(self, other: Iterable[object]) -> set[str]:\n", 300),
         needs=("pytest-codspeed==5.0.4",),
     ),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -158,8 +159,10 @@ def ensure(text: str, say: Say, revision: Revision | None = None) -> Path:
 
 
 def _make_empty(folder: Path, python: Path, lines: list[str]) -> None:
-    """Build in place, because a virtual environment does not move; the marker, written last, is the commit point."""
-    _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], "the virtual environment could not be made")
+    """Build in place, because a virtual environment does not move; the marker, written last, is the commit point. It
+    finds this environment's pip; where there is none (uv makes such), it gets the one that Python brings along."""
+    pip = ["--without-pip"] if importlib.util.find_spec("pip") else []
+    _run([sys.executable, "-m", "venv", *pip, str(folder)], "the virtual environment could not be made")
     (packages_folder(python) / "perfgate-parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -65,6 +66,14 @@ class TestOverlay:
         monkeypatch.setenv("PYTHONPATH", str(here), prepend=os.pathsep)
         python = overlay.ensure("toyone==1.0", lambda text: None)
         assert (overlay.packages_folder(python) / "toyone.py").is_file()
+
+    def test_an_environment_without_pip_lends_pythons_own(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """uv's environments have none."""
+        found = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else found(name))
+        python = overlay.ensure("toyone==1.0", lambda text: None)
+        assert (overlay.packages_folder(python) / "pip").is_dir()
+        assert ask(python, "__import__('toyone').VERSION") == "1.0"
 
     def test_is_made_once(self, index: Path) -> None:
         said: list[str] = []

@@ -31,7 +31,7 @@ INDEX = "https://pypi.org/simple/"
 BUDGET_S = 300
 EQUAL_RUNS = 3
 UNASKED_RUNS = 4
-"""Twice as many runs with perfgate, and as many without it: on a shared machine a whole run takes up to 1.8 times as long
+"""Half as many as with perfgate, and as without it: on a shared machine one run takes up to 1.8 times as long
 as the next."""
 PLANTED = "        for _ in range({steps}):\n            pass\n"
 """Added at the beginning of a method, as many steps as take about a tenth of its slower tests."""

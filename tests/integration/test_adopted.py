@@ -148,6 +148,26 @@ def test_two_commits_are_compared(project: Project) -> None:
 
 
 @pytest.mark.slow
+def test_a_file_that_the_other_side_cannot_collect_does_not_end_the_comparison(project: Project) -> None:
+    """The tests of a new release import what an old one does not have."""
+    new = "tests/test_new.py"
+    (project.folder / new).write_text(
+        "from library import newer\n\n\ndef test_newer(benchmark):\n    benchmark(newer)\n"
+    )
+    commit(project.folder)
+    (project.folder / "library.py").write_text(SLOWER + "\n\ndef newer():\n    return 1\n")
+    commit(project.folder)
+    done = project.run("-k", "test_newer or test_random", "--perfgate-versus", "git:HEAD~1")
+    cases = project.results["sections"]["versus"]["cases"]
+    assert set(cases) == {f"{new}::test_newer", f"{FILE}::test_random"}, done.stdout
+    verdict = cases[f"{new}::test_newer"]["verdict"]
+    assert verdict["status"] == "NEW"
+    assert f"could not be collected: {new}: ImportError: cannot import name 'newer' from 'library'" in verdict["reason"]
+    assert cases[f"{FILE}::test_random"]["verdict"]["status"] in {"SAME", "INCONCLUSIVE"}
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
 def test_a_baseline_is_stored_and_compared_with(project: Project) -> None:
     git(project.folder, "checkout", "-q", "HEAD~1")
     select = ("-k", "test_called or test_method or test_grows", "--perfgate-measure-budget", "0.2")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
 from perfgate.compare.intervals import LOOKS
 from perfgate.compare.metric_verdict import LATENCY
 from perfgate.lockstep import report
+from perfgate.lockstep.comparison import HOPELESS_AFTER
 from perfgate.lockstep.pair import BLOCK_S, TURNS, Taken
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.measure.clocks import FakeClock
@@ -126,7 +128,10 @@ def test_what_a_pair_takes_is_guessed_by_the_last_one() -> None:
     assert case.open_case.pair_s == 2.0
 
 
-def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks() -> None:
+def test_a_case_that_stays_undecided_gets_no_more_pairs_than_the_plan_has_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perfgate.lockstep.comparison.HOPELESS_PAIRS", math.inf)
     comparison = Comparison({"sum/a": 1.05, "sum/b": 1.5}, 0.02)
     comparison.run()
     assert statuses(comparison) == {"sum/a": "INCONCLUSIVE", "sum/b": "REGRESSED"}
@@ -212,7 +217,7 @@ def test_what_is_decided_survives_a_side_that_does_not_start_later(fails: int, e
     comparison.run()
     assert statuses(comparison) == {"sum/slow": "REGRESSED", "sum/noisy": "INCONCLUSIVE"}
     assert (comparison.ended is not None) == ended
-    assert (comparison.pairs == LOOKS[-1]) == (not ended)
+    assert (comparison.pairs >= HOPELESS_AFTER) == (not ended)
     assert [text for text in comparison.display.said if text.endswith("trying once more")]
 
 
@@ -298,3 +303,10 @@ def test_what_the_other_side_cannot_collect_is_new_and_the_rest_is_compared(apar
     verdict = comparison.cases[key].verdict
     assert verdict is not None
     assert verdict.reason == "it was not there before: it could not be collected: new.py: ImportError: no name"
+
+
+def test_what_lies_at_its_tolerance_gets_no_more_pairs_than_tell_so() -> None:
+    comparison = Comparison({"sum/at": 1.05, "sum/beside": 1.03, "sum/slow": 1.08}, spread=0.015)
+    comparison.run()
+    assert statuses(comparison) == {"sum/at": "INCONCLUSIVE", "sum/beside": "SAME", "sum/slow": "REGRESSED"}
+    assert HOPELESS_AFTER <= len(comparison.cases["sum/at"].log_ratios) < LOOKS[-1] - 5

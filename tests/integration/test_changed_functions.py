@@ -171,7 +171,7 @@ def test_one_function_concerns_the_case_that_runs_it(checkout: Git) -> None:
     assert judged(found) == {"alone": "REGRESSED", "loads": "REGRESSED"}
     assert "Changed functions: tools.py:alone; 3 of 5 cases run none of them." in checkout.done.stdout
     assert found["verdicts"]["spin/constant"]["status"] == "SAME"
-    assert "2 cases are judged in lockstep" in checkout.done.stdout
+    assert "judges 2 cases" in checkout.done.stdout
 
 
 def test_a_constant_concerns_who_names_it(checkout: Git) -> None:

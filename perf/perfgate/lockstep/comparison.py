@@ -31,10 +31,10 @@ from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
 
 HOPELESS_AFTER, HOPELESS_PAIRS = 10, 3 * LOOKS[-1]
-"""A case that seems to need more than so many pairs, once it has as many as the first says, gets no more. Simulated
-with a tolerance of 5% and a standard deviation of 2% between pairs: what is 5% slower ends after 14 pairs in place of
-30; of what 30 pairs would have decided, 8% of those that are 4% slower are lost, 2% at 3% and 6%, none at 2%, 7% and
-beyond."""
+"""A case that seems to need more than so many pairs, once it has as many as the first says, gets no more. Simulated in
+60 suites each with a tolerance of 5% and a standard deviation of 2% between pairs: what is 5% slower ends after 14
+pairs in place of 30; of what 30 pairs would have decided, 8% of those that are 4% slower are lost, 2% at 3% and 6%,
+none at 2%, 7% and beyond."""
 
 
 class Display(Protocol):
@@ -77,8 +77,8 @@ class Comparison:
     which decides nothing: it is tried again; ``doubts``: why pairs were not counted; ``apart``: the device holds one
     side at a time; ``tries``: pairs that took it, counted or not; ``pair_s``: seconds that the last of them took. The
     first one also imports what the next ones find imported. ``needed``: about how many pairs would decide each of its
-    times, by metric, None where that cannot be guessed. ``absent``: why a side does not
-    have it, as far as is known. ``all_cores``: it runs on all cores."""
+    times, by metric, None where that cannot be guessed. ``absent``: why a side does not have it, as far
+    as is known. ``all_cores``: it runs on all cores."""
 
     key: str
     benchmark: str

@@ -51,9 +51,9 @@ class Taken:
 
     ``log_ratio``: log(time of B / time of A), or None where a side did not get through; ``times_s``: each side's
     median seconds a call; ``beside_s``: each side's other times, by metric; ``records``: what each side measured in its
-    exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted;
-    ``absent``: why a side does not have the case, as far as is known; ``spent``: the workers cannot
-    take another case, because one died, or stopped where it cannot be told to leave.
+    exact pass, or how its test ended; ``doubts``: why a side's times cannot be trusted; ``absent``: why a side
+    does not have the case, as far as is known; ``spent``: the workers cannot take another case, because one died, or
+    stopped where it cannot be told to leave.
     """
 
     log_ratio: float | None = None

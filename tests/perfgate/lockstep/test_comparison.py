@@ -200,8 +200,11 @@ def test_a_crash_that_no_time_is_left_to_try_again_is_told_and_decides_nothing()
 
 
 @pytest.mark.parametrize(("fails", "ended"), [(1, False), (2, True)])
-def test_what_is_decided_survives_a_side_that_does_not_start_later(fails: int, ended: bool) -> None:
+def test_what_is_decided_survives_a_side_that_does_not_start_later(
+    fails: int, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once it is started again; then the comparison ends with what it has."""
+    monkeypatch.setattr("perfgate.lockstep.comparison.HOPELESS_PAIRS", math.inf)
     comparison = Comparison({"sum/slow": 2.0, "sum/noisy": 1.05}, 0.02)
     healthy, starts = comparison._start, itertools.count(1)
 
@@ -217,7 +220,7 @@ def test_what_is_decided_survives_a_side_that_does_not_start_later(fails: int, e
     comparison.run()
     assert statuses(comparison) == {"sum/slow": "REGRESSED", "sum/noisy": "INCONCLUSIVE"}
     assert (comparison.ended is not None) == ended
-    assert (comparison.pairs >= HOPELESS_AFTER) == (not ended)
+    assert (comparison.pairs == LOOKS[-1]) == (not ended)
     assert [text for text in comparison.display.said if text.endswith("trying once more")]
 
 

@@ -54,6 +54,11 @@ class SharedCore:
         self._core = core if hasattr(os, "sched_getaffinity") else None
         self._cores = set() if self._core is None else os.sched_getaffinity(0)
 
+    @property
+    def given(self) -> bool:
+        """Whether there is one, to which calls are pinned while they are timed."""
+        return self._core is not None
+
     def stay(self) -> None:
         """Keep this thread on the core, where there is one."""
         if self._core is not None:

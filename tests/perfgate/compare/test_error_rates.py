@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from perfgate.compare.intervals import LOOKS, paired_intervals
+from perfgate.compare.intervals import LOOKS, paired_intervals, pairs_needed
 from perfgate.compare.metric_verdict import judge_ratio
 from perfgate.compare.tolerances import ALPHA, SAME_RISK, TIME
+from perfgate.lockstep.comparison import HOPELESS_AFTER, HOPELESS_PAIRS
 from scipy import stats
 
 Array = np.ndarray
@@ -89,14 +90,16 @@ class Decided:
         return int(np.isin(self.statuses, statuses).any(axis=1).sum()), len(self.statuses)
 
 
-def decided(noise: Noise, ratio: float, cases: int, suites: int, seed: int = 1) -> Decided:
-    """So many suites whose cases all have this true ratio."""
+def decided(noise: Noise, ratio: float, cases: int, suites: int, seed: int = 1, *, gives_up: bool = False) -> Decided:
+    """So many suites whose cases all have this true ratio; whether cases are given up that seem to take too long."""
     random = np.random.default_rng(seed)
-    batches = [_batch(noise, ratio, cases, random) for _ in range(-(-suites // TOGETHER))]
+    batches = [_batch(noise, ratio, cases, random, gives_up=gives_up) for _ in range(-(-suites // TOGETHER))]
     return Decided(*(np.concatenate(part)[:suites] for part in zip(*batches, strict=True)))
 
 
-def _batch(noise: Noise, ratio: float, cases: int, random: np.random.Generator) -> tuple[Array, Array, Array]:
+def _batch(
+    noise: Noise, ratio: float, cases: int, random: np.random.Generator, *, gives_up: bool
+) -> tuple[Array, Array, Array]:
     shape = (TOGETHER, cases)
     noisy = random.random(shape) < NOISY_SHARE
     sigma = np.where(noisy, NOISY * TYPICAL, np.exp(random.uniform(math.log(0.005), math.log(0.03), shape)))
@@ -109,12 +112,16 @@ def _batch(noise: Noise, ratio: float, cases: int, random: np.random.Generator) 
     for look in LOOKS:
         unfinished = {groups[key] for key in undecided}  # groups do not touch each other but for the error rate
         seen = {key: one[: min(look, pairs[key])] for key, one in log_ratios.items() if groups[key] in unfinished}
-        estimates = paired_intervals(seen, groups, alpha=TOGETHER * ALPHA * len(seen) / sigma.size)
+        alpha = TOGETHER * ALPHA * len(seen) / sigma.size
+        estimates = paired_intervals(seen, groups, alpha=alpha)
+        needed: dict[str, int | None] = {}
+        if gives_up and look >= HOPELESS_AFTER:
+            needed = pairs_needed(seen, groups, tolerances=dict.fromkeys(seen, TIME), alpha=alpha)
         for key in undecided:
             statuses[key] = judge_ratio(estimates[key], TIME).status
-            if statuses[key] != "INCONCLUSIVE":
+            if statuses[key] != "INCONCLUSIVE" or (key in needed and (needed[key] or math.inf) > HOPELESS_PAIRS):
                 pairs[key] = look
-        undecided = [key for key in undecided if statuses[key] == "INCONCLUSIVE"]
+        undecided = [key for key in undecided if pairs[key] > look]
         if not undecided:
             break
     return np.reshape(list(statuses.values()), shape), np.reshape(list(pairs.values()), shape), noisy
@@ -183,6 +190,19 @@ class TestErrorRates:
             assert found.share("SAME") <= SAME_RISK
             assert ratio < 1.10 or found.share("REGRESSED") >= 0.95
             assert ratio < 1.25 or found.share("REGRESSED") >= 0.99
+
+    @pytest.mark.parametrize("ratio", [1.0, 1.02, 1.03, 1.04, 1 + TIME, 1.06, 1.07, 1.10])
+    def test_giving_up_costs_few_verdicts_and_saves_pairs_at_the_tolerance(self, ratio: float) -> None:
+        suites = 400 if THOROUGH else 100
+        stopped, whole = (decided(normal, ratio, 6, suites, gives_up=gives_up) for gives_up in (True, False))
+        verdicts = whole.statuses != "INCONCLUSIVE"
+        lost = int((verdicts & (stopped.statuses != whole.statuses)).sum()), max(1, int(verdicts.sum()))
+        row("gives up", 6, f"{ratio:.2f}", told(*lost), *(f"{found.pairs.mean():.1f}" for found in (stopped, whole)))
+        if ratio == 1 + TIME:  # a verdict would be an error here
+            assert stopped.pairs.mean() <= whole.pairs.mean() / 2
+        else:
+            assert lost[0] / lost[1] <= (0.06 if ratio == 1.04 else 0.02)
+            assert stopped.pairs.mean() <= whole.pairs.mean()
 
 
 @pytest.mark.parametrize("noise", [normal, outliers_down], ids=lambda noise: noise.__name__)

@@ -134,6 +134,7 @@ def test_the_shared_core_is_left_for_the_cores_of_before(monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 6, 7})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(set(cores)))
     core = pinning.SharedCore(6)
+    assert core.given
     core.leave()
     core.stay()
     core.leave()
@@ -142,3 +143,11 @@ def test_the_shared_core_is_left_for_the_cores_of_before(monkeypatch: pytest.Mon
     nowhere.stay()
     nowhere.leave()
     assert len(pinned) == 3
+
+
+def test_without_a_shared_core_nothing_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("pinned"), raising=False)
+    core = pinning.SharedCore(None)
+    assert not core.given
+    core.stay()
+    core.leave()

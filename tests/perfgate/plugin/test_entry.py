@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from perfgate import ALL_CORES, Case, Row, part
 from perfgate.machine import pinning
-from perfgate.plugin import activation, entry, report_command, session
+from perfgate.plugin import activation, entry, hooks, report_command, session
 
 
 def test_a_session_knows_its_markers_and_is_not_yet_perfgates(pytester: pytest.Pytester) -> None:
@@ -33,12 +33,24 @@ class SumCase(Case):
     threads: str = part(default="one")
 
 
+def worker(*, pinned: bool) -> dict[object, object]:
+    """The stash of a worker whose controller pins it while it is timed, or does not."""
+    return {hooks.CHANNEL: SimpleNamespace(core=SimpleNamespace(given=pinned))}
+
+
 @pytest.mark.parametrize(
-    ("device", "threads", "pinned"),
-    [("cpu", None, ["on", "off"]), ("cpu", "one", ["on", "off"]), ("cpu", ALL_CORES, []), ("cuda:0", None, [])],
+    ("device", "threads", "stash", "pinned"),
+    [
+        ("cpu", None, {}, ["on", "off"]),
+        ("cpu", "one", {hooks.CHANNEL: None}, ["on", "off"]),
+        ("cpu", ALL_CORES, {}, []),
+        ("cuda:0", None, {}, []),
+        pytest.param("cpu", "one", worker(pinned=False), ["on", "off"], id="a worker that its controller does not pin"),
+        pytest.param("cpu", "one", worker(pinned=True), [], id="a side of a comparison, pinned while it is timed"),
+    ],
 )
 def test_one_core_is_for_cpus_and_for_cases_of_one_core(
-    monkeypatch: pytest.MonkeyPatch, device: str, threads: str | None, pinned: list[str]
+    monkeypatch: pytest.MonkeyPatch, device: str, threads: str | None, stash: dict[Any, Any], pinned: list[str]
 ) -> None:
     done: list[str] = []
 
@@ -52,7 +64,9 @@ def test_one_core_is_for_cpus_and_for_cases_of_one_core(
     monkeypatch.setattr(pinning, "one_core", Pin)
     monkeypatch.setattr(session, "of", lambda config: SimpleNamespace(device=device))
     marker = None if threads is None else SimpleNamespace(args=(Row(SumCase(threads=threads)),))
-    request: Any = SimpleNamespace(config=None, node=SimpleNamespace(get_closest_marker=lambda name: marker))
+    request: Any = SimpleNamespace(
+        config=SimpleNamespace(stash=stash), node=SimpleNamespace(get_closest_marker=lambda name: marker)
+    )
     fixture: Any = entry.one_core
     steps: Iterator[None] = fixture.__wrapped__(request)
     next(steps)

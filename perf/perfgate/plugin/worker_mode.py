@@ -34,6 +34,8 @@ from perfgate.records.record import Record
 
 NAME = "perfgate-worker"
 """The plugin that a worker has."""
+LONG_CALL_S = 0.3
+"""Where a case's times are only compared, a first call of so many seconds is warm-up enough."""
 
 
 class WorkerMeasure(Measure):
@@ -89,10 +91,8 @@ class WorkerMeasure(Measure):
         if check is not None and self.checked:
             check(result)
         before = self.calling.digest(result)
-        if tracing.current() is None:
-            warm_s = self._rounds.warm(call, first_s)
-        else:
-            warm_s = first_s
+        warm_s = self._warm(call, first_s)
+        if tracing.current() is not None:
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
         self._channel.core.stay()
@@ -120,6 +120,11 @@ class WorkerMeasure(Measure):
             raise OutputChangedError(f"{self.record.key}: the call returned something else after timing than before it")
         self._replay.replay(())
         return result if inputs is None else [result]
+
+    def _warm(self, call: Callable[[], Any], first_s: float) -> float:
+        """Call until the call is warm, where it does not count as warm after its first; the seconds of the last one."""
+        compared = not self.checked and first_s >= LONG_CALL_S
+        return first_s if compared or tracing.current() is not None else self._rounds.warm(call, first_s)
 
     def _block(self, call: Callable[[], Any], calls: int) -> float:
         """Run ``calls`` calls; returns the seconds since the last pause, or since the start where there was none."""

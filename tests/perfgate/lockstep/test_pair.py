@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from perfgate.lockstep import pair
-from perfgate.lockstep.pair import BLOCK_S, CASE_S, TURNS, Taken, apart, side_by_side
+from perfgate.lockstep.pair import BLOCK_S, CASE_S, MOST_TURNS, TURNS, Taken, apart, side_by_side
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.records.record import Record
 
@@ -69,9 +69,11 @@ def statuses(taken: Taken) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("call_s", "calls", "turns"),
     [
-        (1e-7, round(BLOCK_S / 1e-7), TURNS),
-        (BLOCK_S / 4, 4, TURNS),
-        (BLOCK_S, 1, TURNS),
+        (1e-7, round(BLOCK_S / 1e-7), MOST_TURNS),
+        (BLOCK_S / 4, 4, MOST_TURNS),
+        (BLOCK_S, 1, MOST_TURNS),
+        (0.02, 1, 24),
+        (0.1, 1, TURNS),
         (CASE_S / 8, 1, 4),
         (CASE_S, 1, 2),
         (100 * CASE_S, 1, 2),
@@ -83,7 +85,7 @@ def test_blocks_are_long_and_a_pair_is_short(call_s: float, calls: int, turns: i
 
 @pytest.mark.parametrize(
     ("prepared_s", "calls", "turns"),
-    [(1e-6, BLOCK_S / 1e-6, TURNS), (1e-3, 100, TURNS), (0.2, 1, 8), (CASE_S, 1, 2)],
+    [(1e-6, BLOCK_S / 1e-6, MOST_TURNS), (1e-3, 100, TURNS), (0.2, 1, 8), (CASE_S, 1, 2)],
 )
 def test_calls_that_prepare_what_is_not_timed_take_no_longer_than_others(
     prepared_s: float, calls: int, turns: int
@@ -96,7 +98,7 @@ def test_calls_that_prepare_what_is_not_timed_take_no_longer_than_others(
 def test_each_side_is_first_in_as_many_turns_as_the_other(call_s: float) -> None:
     calls, turns = pair._plan(call_s, 0.0)
     assert turns % 2 == 0
-    assert 2 <= turns <= pair.TURNS
+    assert 2 <= turns <= MOST_TURNS
     assert 2 * turns * calls * call_s <= max(pair.CASE_S * 1.5, 4 * call_s)
 
 

@@ -85,6 +85,17 @@ class TestMeasure:
         case.measure(case.call)
         assert stayed == [2], "after the first and the warm one"
 
+    @pytest.mark.parametrize(("seconds", "checked", "calls"), [(0.29, False, 2), (0.3, False, 1), (0.3, True, 2)])
+    def test_a_long_first_call_is_warm_up_enough_where_times_are_only_compared(
+        self, seconds: float, checked: bool, calls: int
+    ) -> None:
+        case = Case(STOP)
+        case.controller.channel.checked = checked
+        case.measure(lambda: case.call() and case.clock.advance(seconds - 1.0))
+        left = 1
+        assert case.calls == calls + left
+        assert case.controller.answers[0][1]["call_s"] == pytest.approx(seconds)
+
     def test_traced_it_runs_each_input_once_and_times_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from perfgate.baselines.store import Entry
 from perfgate.compare.case_verdict import Estimated, NotJudged, Time, Undecided, Verdict, judge
@@ -183,6 +183,7 @@ class Judge:
                     core=last_core() if self.device == "cpu" else None,
                     exact=False,
                     old_keys={suspect.key: suspect.entry.stored_key for suspect in suspects},
+                    urgent=frozenset(_suspicious(suspects, self.policy.tolerances_of)),
                     faults=self.now.faults,
                     all_cores=frozenset(one.key for one in suspects if on_all_cores(one.record.fields)),
                 )
@@ -323,6 +324,15 @@ def _slowdown(suspect: Suspect) -> float:
     """How much longer this run's time is than the stored ones: the most suspicious is judged first."""
     before, after = _times(suspect)
     return after / before
+
+
+def _suspicious(suspects: Sequence[Suspect], tolerances_of: TolerancesOf) -> Iterator[str]:
+    """The keys of those that slowed down by more than their tolerance against half of all: what the machine drifted
+    since the baseline is in every case's time."""
+    usual = median(map(_slowdown, suspects))
+    for suspect in suspects:
+        if _slowdown(suspect) > usual * (1 + tolerances_of(suspect.key).time):
+            yield suspect.key
 
 
 def _times(suspect: Suspect) -> tuple[float, float]:

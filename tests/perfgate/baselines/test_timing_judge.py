@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from perfgate.baselines import timing_judge
 from perfgate.baselines.store import Entry, Refresh
-from perfgate.baselines.timing_judge import TOGETHER, Judge, JudgePolicy, Suspect, at_once
+from perfgate.baselines.timing_judge import TOGETHER, Judge, JudgePolicy, Suspect, _suspicious, at_once
 from perfgate.compare.intervals import RatioEstimate
 from perfgate.compare.tolerances import Tolerances
-from perfgate.lockstep.comparison import Comparison
+from perfgate.lockstep.comparison import Comparison, Plan
 from perfgate.lockstep.environments import Project, SideError
 from perfgate.lockstep.fresh_process import ProcessError, Result
 from perfgate.lockstep.worker_client import WorkerError
@@ -91,8 +91,9 @@ def test_the_slowest_against_its_stored_time_is_judged_first(
     def rebuilt(*_: object) -> Iterator[None]:
         yield None
 
-    def lockstep(base: object, head: object, keys: Sequence[str], *_: object) -> Any:
+    def lockstep(base: object, head: object, keys: Sequence[str], plan: Plan, *_: object) -> Any:
         seen.extend(keys)
+        assert plan.urgent == {"spin/slower"}
         raise wrong
 
     def fresh(*_: object) -> Any:
@@ -107,6 +108,14 @@ def test_the_slowest_against_its_stored_time_is_judged_first(
     assert {key: one.status for key, one in verdicts.items()} == dict.fromkeys(seen, "INCONCLUSIVE")
     assert "no fresh process measured it within the budget" in verdicts["spin/slower"].reason
     assert f"the baseline's environment cannot be rebuilt ({wrong})" in verdicts["spin/slower"].reason
+
+
+def test_what_slowed_down_as_all_did_is_not_suspicious() -> None:
+    """The machine may have become slower since the baseline."""
+    now = {"spin/a": 1.3, "spin/b": 1.29, "spin/c": 1.3, "spin/d": 1.37, "spin/e": 1.36}
+    suspects = [suspect(key, 1, seconds) for key, seconds in now.items()]
+    allowed = {"spin/e": Tolerances(time=0.04)}
+    assert set(_suspicious(suspects, lambda key: allowed.get(key, Tolerances()))) == {"spin/d", "spin/e"}
 
 
 class TestFreshProcesses:

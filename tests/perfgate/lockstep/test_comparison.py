@@ -114,8 +114,25 @@ def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_fir
 
     comparison._start = start  # type: ignore[method-assign]
     comparison.run()
-    shown = [text.split(": ")[1].split(";")[0] for text in comparison.display.shown if text.startswith("pair 1: ")]
-    assert shown[:4] == ["b/1", "b/2", "b/3", "a/1"]
+    shown = [text.split(": ")[1].split(";")[0] for text in comparison.display.shown]
+    assert shown[:4] == ["b/1", "a/1", "b/2", "b/3"], "the first pair finds out what a case of each benchmark takes"
+    assert shown[5:9] == ["b/1", "b/2", "b/3", "a/1"]
+
+
+def test_a_short_budget_goes_to_the_urgent_case_and_then_to_the_cheapest() -> None:
+    ratios = {"slow/a": 1.0, "slow/b": 1.0, "quick/a": 1.0, "quick/b": 1.0}
+    comparison = Comparison(ratios, spread=0.01, exact=False, budget_s=55.0, urgent=frozenset({"slow/b"}))
+    there = comparison._start
+
+    def start(name: str, all_cores: bool = False) -> Any:
+        worker: Any = there(name)
+        worker.call_s = {key: 1.0 if key.startswith("slow") else 0.01 for key in ratios}
+        return worker
+
+    comparison._start = start  # type: ignore[method-assign]
+    comparison.run()
+    decided = {key for key, status in statuses(comparison).items() if status == "SAME"}
+    assert decided == {"slow/b", "quick/a", "quick/b"}
 
 
 def test_what_a_pair_takes_is_guessed_by_the_last_one() -> None:

@@ -24,16 +24,11 @@ from perfgate.compare.metric_verdict import LATENCY
 from perfgate.compare.tolerances import TolerancesOf
 from perfgate.lockstep import child_process, pair, scheduling
 from perfgate.lockstep.environments import Side
-from perfgate.lockstep.scheduling import OpenCase
+from perfgate.lockstep.scheduling import HOPELESS_AFTER, HOPELESS_PAIRS, OpenCase
 from perfgate.lockstep.worker_client import Worker, WorkerError
 from perfgate.measure.clocks import Clock
 from perfgate.records.case import benchmark_of
 from perfgate.records.record import Record
-
-HOPELESS_AFTER, HOPELESS_PAIRS = 10, 3 * LOOKS[-1]
-"""A case that seems to need more than so many pairs, once it has as many as the first says, gets no more: exactly at
-the tolerance 13 pairs in place of 30, for 1% of the verdicts elsewhere (4% of those a percent below the tolerance).
-``tests/perfgate/compare/test_error_rates.py`` simulates it."""
 
 
 class Display(Protocol):

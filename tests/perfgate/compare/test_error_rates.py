@@ -17,7 +17,7 @@ import pytest
 from perfgate.compare.intervals import LOOKS, paired_intervals, pairs_needed
 from perfgate.compare.metric_verdict import judge_ratio
 from perfgate.compare.tolerances import ALPHA, SAME_RISK, TIME
-from perfgate.lockstep.comparison import HOPELESS_AFTER, HOPELESS_PAIRS
+from perfgate.lockstep.scheduling import HOPELESS_AFTER, HOPELESS_PAIRS
 from scipy import stats
 
 Array = np.ndarray

@@ -10,8 +10,8 @@ import pytest
 from perfgate.compare.intervals import LOOKS
 from perfgate.compare.metric_verdict import LATENCY
 from perfgate.lockstep import report
-from perfgate.lockstep.comparison import HOPELESS_AFTER
 from perfgate.lockstep.pair import BLOCK_S, MOST_TURNS, Taken
+from perfgate.lockstep.scheduling import HOPELESS_AFTER
 from perfgate.lockstep.worker_client import WorkerError
 from perfgate.measure.clocks import FakeClock
 from perfgate.records.record import Metric, Record

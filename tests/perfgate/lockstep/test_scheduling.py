@@ -58,7 +58,9 @@ def test_those_begun_go_on_before_others_begin() -> None:
 
 def test_what_pairs_do_not_help_waits_for_what_they_do() -> None:
     cases = [OpenCase("case 0", 5, math.inf, 1.0), OpenCase("case 1", 5, 8, 1.0)]
-    assert for_next_pair(cases, 100.0, 5.0) == {"case 1"}
+    together_s = 5.0 + 3.0 + 5 * 5.0
+    assert for_next_pair(cases, together_s - 1, 5.0) == {"case 1"}
+    assert for_next_pair(cases, together_s, 5.0) == {"case 0", "case 1"}, "its pairs start no processes of their own"
     assert for_next_pair(cases[:1], 100.0, 5.0) == {"case 0"}
 
 

@@ -53,8 +53,8 @@ def for_next_pair(cases: Sequence[OpenCase], left_s: float, start_up_s: float) -
     Those that had no look yet, where the time left suffices to look at all of them. Then each that can be decided in
     the time left, together with those taken before it: the urgent ones in their order, first those that have pairs,
     because these would be lost; then the others, first those that have the least to go, so that as many as possible are
-    decided. Last of either come those that pairs do not seem to help, which get a few all the same: in the others' pairs
-    these cost no start. Where not even one can be decided, all: then at least some large changes show. Always one of
+    decided. Last of either come those that pairs do not seem to help. They get a few all the same, which cost no start
+    in the others' pairs. Where not even one can be decided, all: then at least some large changes show. Always one of
     each group whose cost is not known: else the others might cost it its turn.
     """
     looks = zip(cases, _guessed(cases, LOOKS[0]), strict=True)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perfgate.compare.intervals import LOOKS
-from perfgate.lockstep.scheduling import TYPICAL_PAIRS, OpenCase, expected_s, for_next_pair, neighbours_together
+from perfgate.lockstep.scheduling import (
+    HOPELESS_AFTER,
+    TYPICAL_PAIRS,
+    OpenCase,
+    expected_s,
+    for_next_pair,
+    neighbours_together,
+)
 
 
 def fresh(number: int, pair_s: float | None = 1.0) -> list[OpenCase]:
@@ -117,7 +124,8 @@ def test_there_is_always_one_and_what_is_taken_fits_or_is_everything(
     known = [case.pair_s for case in cases if case.pair_s is not None]
     mean = sum(known) / len(known) if known else 0.0
     own = [case for case in cases if case.key in taken]
-    left = [max(1.0, (case.needed or LOOKS[0]) - case.pairs) for case in own]
+    needed = [HOPELESS_AFTER if case.needed == math.inf else case.needed or LOOKS[0] for case in own]
+    left = [max(1.0, pairs - case.pairs) for pairs, case in zip(needed, own, strict=True)]
     costs = [mean if case.pair_s is None else case.pair_s for case in own]
     least_s = sum(pairs * cost for pairs, cost in zip(left, costs, strict=True)) + start_up_s * max(left)
     assert taken == everything or least_s <= left_s * (1 + 1e-9)

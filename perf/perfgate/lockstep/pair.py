@@ -27,7 +27,7 @@ TURNS, MOST_TURNS = 12, 48
 TURNS_S = 1.0
 """For so many seconds more than the fewest turns are made. Measured with equal sides, 20 to 34 pairs of each kind: 48
 turns in place of 12 take the standard deviation from pair to pair from 3.0% to 1.3% (linear, fp32), 3.0% to 2.2% (int8)
-and 2.7% to 1.2% (nf4), where a third of the pairs tells as much; with a hundred it is 1.5%, 1.5% and 1.2%."""
+and 2.7% to 1.2% (nf4), which takes a fifth to a half of the pairs; with a hundred it is 1.5%, 1.5% and 1.2%."""
 CASE_S = 3.0
 """About the most seconds that a case of long calls takes of a pair; at least two turns are always made, one with each
 side first."""

@@ -71,26 +71,38 @@ class SharedCore:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch, where it is loaded, at one thread; its number of threads is put back afterwards."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def one_core() -> Iterator[None]:
     """Keep this thread on one core and torch at one thread; both are put back afterwards.
 
     It is :func:`last_core`; where there is none only the threads are pinned, and the record's pins then tell more than
     one core.
     """
-    torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if torch is not None else None
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if not hasattr(os, "sched_getaffinity"):
+        with one_thread():
+            yield
+        return
+    cores = os.sched_getaffinity(0)
     try:
-        if cores is not None:
-            os.sched_setaffinity(0, {max(cores)})  # torch, where it is loaded only now, starts with one thread then
-        if torch is not None:
-            torch.set_num_threads(1)
-        yield
+        os.sched_setaffinity(0, {max(cores)})  # torch, where it is loaded only now, starts with one thread then
+        with one_thread():
+            yield
     finally:
-        if cores is not None:
-            os.sched_setaffinity(0, cores)
-        if torch is not None:
-            torch.set_num_threads(threads)
+        os.sched_setaffinity(0, cores)
 
 
 def current(allocator: str) -> dict[str, Any]:

@@ -77,18 +77,18 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Measure:
 @pytest.fixture
 def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the benchmark on one core with one torch thread, for kernels: their times then agree far better. On an
-    accelerator nothing is changed, nor for a case whose field ``threads`` is "all", nor in a side of a comparison: that
-    is pinned while its calls are timed, and has a core of its own before. The record's pins say it."""
+    accelerator nothing is changed, nor for a case whose field ``threads`` is "all". A side of a comparison is on the
+    shared core only while its calls are timed, and has one of its own before. The record's pins say it."""
     from perfgate.machine import pinning
     from perfgate.plugin import case_tables, hooks, session
     from perfgate.records.case import on_all_cores
 
     row = case_tables.row_of(request.node)
     all_cores = row is not None and on_all_cores(row.case.fields)
+    if session.of(request.config).device != "cpu" or all_cores:
+        yield
+        return
     channel = request.config.stash.get(hooks.CHANNEL, None)
-    pinned = channel is not None and channel.core.given
-    if session.of(request.config).device == "cpu" and not all_cores and not pinned:
-        with pinning.one_core():
-            yield
-    else:
+    shared = channel is not None and channel.core.given
+    with pinning.one_thread() if shared else pinning.one_core():
         yield

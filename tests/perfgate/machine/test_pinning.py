@@ -122,6 +122,21 @@ class TestOneCore:
             raise ZeroDivisionError
         assert (os.sched_getaffinity(0), torch.get_num_threads()) == (cores, threads)
 
+    def test_one_thread_keeps_the_cores_and_as_before_outside(self) -> None:
+        cores, threads = pinning.usable_cores(), torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            with pinning.one_thread():
+                assert (pinning.usable_cores(), torch.get_num_threads()) == (cores, 1)
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(threads)
+
+    def test_without_torch_one_thread_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, "torch")
+        with pinning.one_thread():
+            assert "torch" not in sys.modules
+
     def test_where_there_is_no_affinity_the_threads_are_pinned(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(os, "sched_getaffinity", raising=False)
         with pinning.one_core():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -46,7 +47,7 @@ def worker(*, pinned: bool) -> dict[object, object]:
         ("cpu", ALL_CORES, {}, []),
         ("cuda:0", None, {}, []),
         pytest.param("cpu", "one", worker(pinned=False), ["on", "off"], id="a worker that its controller does not pin"),
-        pytest.param("cpu", "one", worker(pinned=True), [], id="a side of a comparison, pinned while it is timed"),
+        pytest.param("cpu", "one", worker(pinned=True), ["one thread"], id="a side, pinned while it is timed"),
     ],
 )
 def test_one_core_is_for_cpus_and_for_cases_of_one_core(
@@ -61,7 +62,13 @@ def test_one_core_is_for_cpus_and_for_cases_of_one_core(
         def __exit__(self, *_: object) -> None:
             done.append("off")
 
+    @contextmanager
+    def one_thread() -> Iterator[None]:
+        done.append("one thread")
+        yield
+
     monkeypatch.setattr(pinning, "one_core", Pin)
+    monkeypatch.setattr(pinning, "one_thread", one_thread)
     monkeypatch.setattr(session, "of", lambda config: SimpleNamespace(device=device))
     marker = None if threads is None else SimpleNamespace(args=(Row(SumCase(threads=threads)),))
     request: Any = SimpleNamespace(

@@ -61,7 +61,7 @@ def for_next_pair(cases: Sequence[OpenCase], left_s: float, start_up_s: float) -
     taken = _Taken(start_up_s).take([guessed for case, guessed in looks if case.needed is None])
     if taken.seconds > SCREENED * left_s:
         taken = _Taken(start_up_s)
-    for case in sorted(_guessed(cases, TYPICAL_PAIRS), key=_turn):
+    for case in sorted(_guessed(cases, TYPICAL_PAIRS), key=_rank):
         if case.key not in taken.keys and taken.with_(case) <= left_s:
             taken.take([case])
     known = {case.group for case in cases if case.pair_s is not None}
@@ -82,10 +82,9 @@ def neighbours_together(keys: Sequence[str], collected: Sequence[str], *, sample
     return sorted(ordered, key=lambda key: samples.get(benchmark_of(key)) != key)
 
 
-def _turn(case: OpenCase) -> tuple[bool, bool, bool, float]:
+def _rank(case: OpenCase) -> tuple[bool, bool, float]:
     """By which a guessed case is taken before or after others."""
-    helped = case.needed != math.inf
-    return not case.urgent, not helped, case.urgent and case.pairs == 0, 0.0 if case.urgent else _left(case)[1]
+    return not case.urgent, case.needed == math.inf, case.pairs == 0 if case.urgent else _left(case)[1]
 
 
 def _guessed(cases: Sequence[OpenCase], pairs: int) -> list[OpenCase]:

@@ -91,8 +91,10 @@ class WorkerMeasure(Measure):
         if check is not None and self.checked:
             check(result)
         before = self.calling.digest(result)
-        warm_s = self._warm(call, first_s)
-        if tracing.current() is not None:
+        if tracing.current() is None:
+            warm_s = self._warm(call, first_s)
+        else:
+            warm_s = first_s
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
         self._channel.core.stay()
@@ -122,9 +124,9 @@ class WorkerMeasure(Measure):
         return result if inputs is None else [result]
 
     def _warm(self, call: Callable[[], Any], first_s: float) -> float:
-        """Call until the call is warm, where it does not count as warm after its first; the seconds of the last one."""
-        compared = not self.checked and first_s >= LONG_CALL_S
-        return first_s if compared or tracing.current() is not None else self._rounds.warm(call, first_s)
+        """Call until the call is warm, unless its first call was warm-up enough; the seconds of the last one."""
+        enough = not self.checked and first_s >= LONG_CALL_S
+        return first_s if enough else self._rounds.warm(call, first_s)
 
     def _block(self, call: Callable[[], Any], calls: int) -> float:
         """Run ``calls`` calls; returns the seconds since the last pause, or since the start where there was none."""

@@ -105,14 +105,8 @@ def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_fir
     """What was collected side by side shares a loaded model; the keys are in the order of suspicion."""
     collected = {"a/1": 1.0, "b/1": 1.0, "b/2": 1.0, "b/3": 1.0}
     comparison = Comparison({key: collected[key] for key in ("b/3", "a/1", "b/1", "b/2")}, spread=0.002, exact=False)
-    there = comparison._start
-
-    def start(name: str, all_cores: bool = False) -> Any:
-        worker: Any = there(name)
-        worker.call_s = dict.fromkeys(collected, 0.01)
-        return worker
-
-    comparison._start = start  # type: ignore[method-assign]
+    call_s = dict.fromkeys(collected, 0.01)
+    give(comparison, "call_s", a=call_s, b=call_s)
     comparison.run()
     shown = [text.split(": ")[1].split(";")[0] for text in comparison.display.shown]
     assert shown[:4] == ["b/1", "a/1", "b/2", "b/3"], "the first pair finds out what a case of each benchmark takes"
@@ -122,14 +116,8 @@ def test_neighbours_follow_each_other_and_the_most_important_benchmark_comes_fir
 def test_a_short_budget_goes_to_the_urgent_case_and_then_to_the_cheapest() -> None:
     ratios = {"slow/a": 1.0, "slow/b": 1.0, "quick/a": 1.0, "quick/b": 1.0}
     comparison = Comparison(ratios, spread=0.01, exact=False, budget_s=55.0, urgent=frozenset({"slow/b"}))
-    there = comparison._start
-
-    def start(name: str, all_cores: bool = False) -> Any:
-        worker: Any = there(name)
-        worker.call_s = {key: 1.0 if key.startswith("slow") else 0.01 for key in ratios}
-        return worker
-
-    comparison._start = start  # type: ignore[method-assign]
+    call_s = {key: 1.0 if key.startswith("slow") else 0.01 for key in ratios}
+    give(comparison, "call_s", a=call_s, b=call_s)
     comparison.run()
     decided = {key for key, status in statuses(comparison).items() if status == "SAME"}
     assert decided == {"slow/b", "quick/a", "quick/b"}

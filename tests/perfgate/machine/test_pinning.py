@@ -155,14 +155,7 @@ def test_the_shared_core_is_left_for_the_cores_of_before(monkeypatch: pytest.Mon
     core.leave()
     assert pinned == [{4, 6, 7}, {6}, {4, 6, 7}]
     nowhere = pinning.SharedCore(None)
+    assert not nowhere.given
     nowhere.stay()
     nowhere.leave()
     assert len(pinned) == 3
-
-
-def test_without_a_shared_core_nothing_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("pinned"), raising=False)
-    core = pinning.SharedCore(None)
-    assert not core.given
-    core.stay()
-    core.leave()

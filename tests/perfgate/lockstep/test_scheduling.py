@@ -69,6 +69,8 @@ def test_what_pairs_do_not_help_waits_for_what_they_do() -> None:
     assert for_next_pair(cases, together_s - 1, 5.0) == {"case 1"}
     assert for_next_pair(cases, together_s, 5.0) == {"case 0", "case 1"}, "its pairs start no processes of their own"
     assert for_next_pair(cases[:1], 100.0, 5.0) == {"case 0"}
+    nearly_given_up = OpenCase("case 0", 9, math.inf, 1.0)
+    assert for_next_pair([nearly_given_up, cases[1]], 3.0 + 3 * 5.0, 5.0) == {"case 1"}, "however little it has to go"
 
 
 def test_where_not_even_one_can_be_decided_all_go_on() -> None:

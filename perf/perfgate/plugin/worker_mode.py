@@ -97,7 +97,6 @@ class WorkerMeasure(Measure):
             warm_s = first_s
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
-        self._channel.core.stay()
         prepared_s = self._timer.time(call, 1).spent_s if self.calling.prepares else 0.0
         self._channel.answer(
             "ready",
@@ -110,6 +109,7 @@ class WorkerMeasure(Measure):
         while True:
             name, fields = self._channel.request("block", "exact", "stop")
             if name == "block":
+                self._channel.core.stay()
                 seconds = self._block(call, fields["calls"])
                 self._channel.answer("times", s=[seconds], samples=dict(own_samples(self._last)))
             elif name == "exact":

@@ -18,7 +18,7 @@ KEYS = {"A": "sums/old", "B": "sums/new"}
 
 class Side:
     """A worker whose calls take ``call_s``; ``answers`` replaces, by request, what it says: a status ends its test
-    there, an error is raised. ``asked`` has both sides' requests in their order."""
+    there, an error is raised. ``asked`` has both sides' requests and answers in their order."""
 
     def __init__(self, name: str, asked: list[str], call_s: float = 0.01, **answers: Any) -> None:
         self.name, self.asked, self.call_s, self.answers = name, asked, call_s, answers
@@ -54,6 +54,7 @@ class Side:
             raise other
 
     def answer(self, timeout_s: float) -> tuple[str, dict[str, Any]]:
+        self.asked.append(f"{self.name} answers")
         return self.says
 
 
@@ -123,6 +124,12 @@ class TestSideBySide:
         assert taken.beside_s == {"load_s": {"A": 0.1, "B": 0.2}, "ttft_s": {"A": 0.0025, "B": 0.005}}
         assert statuses(taken) == {"A": "measured", "B": "measured"}
         assert not taken.spent
+
+    def test_both_load_at_once_and_are_weighed_and_counted_at_once(self) -> None:
+        workers, asked = sides()
+        side_by_side(workers, KEYS, exact=True)
+        answers = ["A answers", "B answers"]
+        assert asked[:8] == ["A load", "B load", *answers, "A exact", "B exact", *answers]
 
     @pytest.mark.parametrize(("call_s", "tried"), [(0.001, "AB"), (0.01, ""), (1.0, "")])
     def test_turns_alternate_in_who_goes_first(self, call_s: float, tried: str) -> None:

@@ -78,12 +78,12 @@ class TestMeasure:
         assert ready["cold_s"] == {"load_s": 0.0, "first_call_s": 1.0}
         assert [fields["s"] for fields in blocks] == [[3.0], [3.0]]
 
-    def test_it_stays_on_the_shared_core_only_when_it_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_stays_on_the_shared_core_only_where_calls_are_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stayed: list[int] = []
         monkeypatch.setattr(SharedCore, "stay", lambda core: stayed.append(case.calls))
-        case = Case(BLOCK, STOP)
+        case = Case(EXACT, BLOCK, STOP)
         case.measure(case.call)
-        assert stayed == [2], "after the first and the warm one"
+        assert stayed == [4], "after the first and the warm one, and those that are weighed and counted"
 
     @pytest.mark.parametrize(("seconds", "checked", "calls"), [(0.29, False, 2), (0.3, False, 1), (0.3, True, 2)])
     def test_a_long_first_call_is_warm_up_enough_where_times_are_only_compared(

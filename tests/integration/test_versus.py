@@ -193,6 +193,7 @@ def test_what_the_device_holds_once_is_measured_apart(spin: Spin, given: list[st
     assert "spin/alone: measured apart: the device holds one side at a time" in done.stdout
 
 
+@pytest.mark.slow
 def test_no_memory_for_one_side_alone_fails_it(spin: Spin) -> None:
     spin.cases("alone")
     with (spin.folder / "device.lock").open("a") as held:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from fixtures import attention
 from tests.support.subprocesses import finding
 
@@ -90,6 +92,7 @@ def pytest_runtest_call(item):
 """
 
 
+@pytest.mark.slow
 def test_each_planted_fault_fails_its_own_case(tmp_path: Path) -> None:
     (tmp_path / "planted_attention_faults.py").write_text(PLANTED)
     done = subprocess.run(

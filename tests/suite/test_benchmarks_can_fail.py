@@ -215,6 +215,7 @@ def test_unharmed_quick_rows_pass_and_the_session_ends_with_0(experiment: Experi
         require_measured(record)
 
 
+@pytest.mark.slow
 def test_each_fault_fails_its_own_row_and_no_other(experiment: Experiment) -> None:
     found = experiment(plugin=FAULTS)
     assert found.exit_code == TESTS_FAILED, found.output

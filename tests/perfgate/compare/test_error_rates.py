@@ -25,8 +25,9 @@ TYPICAL, NOISY = math.sqrt(0.005 * 0.03), 5.0
 NOISY_SHARE = 1 / 35
 OUTLIERS, OFF = 0.05, 10.0
 """The share of outlying pairs, and how many standard deviations they are off."""
-CARRIED = 0.3
-"""How much of a pair's deviation the next pair keeps, where the machine drifts."""
+CARRIED, SEEN = 0.3, 0.1
+"""How much of a pair's deviation the next pair keeps, where the machine drifts; and the most that real pairs keep, as
+far as was measured (docs/gate.md)."""
 TOGETHER = 25
 """Suites that one call decides: as many times the error rate for as many times the cases is the same rate for each."""
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -58,16 +59,20 @@ def outliers_down(random: np.random.Generator, shape: tuple[int, int]) -> Array:
     return normal(random, shape) - np.where(random.random(shape) < OUTLIERS, OFF, 0)
 
 
-def drift(random: np.random.Generator, shape: tuple[int, int]) -> Array:
+def drift(random: np.random.Generator, shape: tuple[int, int], carried: float = CARRIED) -> Array:
     """Pairs that are not independent (autoregressive): against what the rule assumes."""
     fresh = normal(random, shape)
     found = fresh.copy()
     for pair in range(1, shape[1]):
-        found[:, pair] = CARRIED * found[:, pair - 1] + math.sqrt(1 - CARRIED**2) * fresh[:, pair]
+        found[:, pair] = carried * found[:, pair - 1] + math.sqrt(1 - carried**2) * fresh[:, pair]
     return found
 
 
-NOISES = (normal, heavy_tails, outliers, outliers_up, outliers_down, drift)
+def drift_seen(random: np.random.Generator, shape: tuple[int, int]) -> Array:
+    return drift(random, shape, SEEN)
+
+
+NOISES = (normal, heavy_tails, outliers, outliers_up, outliers_down, drift_seen, drift)
 Noise = Callable[[np.random.Generator, tuple[int, int]], Array]
 
 
@@ -165,7 +170,7 @@ class TestErrorRates:
             pytest.param(
                 drift,
                 id="drift",
-                marks=pytest.mark.xfail(strict=True, reason="exactly at the tolerance it needs independent pairs"),
+                marks=pytest.mark.xfail(strict=True, reason="it is three times as much as seen"),
             ),
         ],
     )

@@ -121,7 +121,7 @@ class Spin:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,  # apart, beside another comparison, the longest one takes two minutes
             check=False,
         )
 

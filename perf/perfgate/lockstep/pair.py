@@ -122,7 +122,7 @@ def side_by_side(workers: Mapping[str, Worker], keys: Mapping[str, str], *, exac
     timeout_s = _timeout_s(warm_s)
     if exact:
         passing = [name for name in warm_s if not _ended(taken, name)]
-        for name in passing:  # both at once: each still has a core of its own
+        for name in passing:  # both at once: neither keeps to the shared core yet
             with _noting(taken, name, key):
                 workers[name].ask("exact")
         for name in passing:

@@ -82,11 +82,12 @@ int threads(void) { return 1; }
 #endif
 
 double spin(long steps) {
+    /* Each addition waits for the one before it, so two threads of one physical core are faster than one; divisions
+       would share its divider. */
     double total = 0;
 #pragma omp parallel for reduction(+ : total)
     for (long one = 0; one < steps; one++)
-        total += one * 0.5; /* waits for the sum: two threads of one physical core are twice as fast, as with divisions
-                               they are not */
+        total += one * 0.5;
     return total;
 }
 """

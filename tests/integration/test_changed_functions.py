@@ -85,6 +85,15 @@ def test_spin(case, measure):
     else:
         call = tools.kept
     measure(call, budget_s=0.05)
+
+
+def extra_table(config):
+    yield Row(SpinCase(how="extra"), extra=True)
+
+
+@cases(extra_table)
+def test_extra(case, measure):
+    measure(tools.alone)
 """
 
 

@@ -42,4 +42,4 @@ def record(project: Project, arguments: Sequence[str], keys: Sequence[str], show
                 except EndedError:
                     failed.add(key)
         found = pair.traced(worker)
-    return replace(found, cases={key: None if key in failed else one for key, one in found.cases.items()})
+    return replace(found, cases={key: None if key in failed else found.cases.get(key) for key in keys})

@@ -250,7 +250,7 @@ class Refresher:
         except KeyboardInterrupt:
             self._interrupted = True
             return Traced()
-        known = sum(found.cases.get(key) is not None for key in keys)  # it holds case tables too
+        known = sum(one is not None for one in found.cases.values())
         self._lines.say(
             f"which functions they run is known of {known} of {len(keys)} cases ({duration(clock.now() - start)})"
         )

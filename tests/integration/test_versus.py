@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import interruptible
 from tests.support.repository import commit, git
-from tests.support.subprocesses import finding
+from tests.support.subprocesses import finding, ran
 
 fcntl = pytest.importorskip("fcntl", reason="--perfgate-versus is not for Windows")
 PERF = Path(__file__).resolve().parents[2] / "perf"
@@ -96,7 +96,7 @@ def test_spin(case, measure):
 
 
 class Spin:
-    """The project's folder; ``run`` compares it with another environment."""
+    """The project's folder; ``run`` compares it with this environment under another name, ``ran`` as it is told."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,16 +114,11 @@ class Spin:
     def environment(self) -> dict[str, str]:
         return finding(PERF, PYTEST_ADDOPTS="", COLUMNS="200")
 
+    def ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return ran(self.command(*arguments), self.folder, self.environment)
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command("--perfgate-versus", sys.executable, *arguments),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,  # apart, beside another comparison, the longest one takes two minutes
-            check=False,
-        )
+        return self.ran("--perfgate-versus", sys.executable, *arguments)
 
     def found(self) -> dict[str, Any]:
         return json.loads((self.folder / "perf-report/results.json").read_text())["sections"]["versus"]
@@ -219,10 +214,7 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     git(spin.folder, "init", "-q")
     commit(spin.folder)
     spin.cases("short", "parts")
-    command = spin.command("--perfgate-versus", "git:HEAD", "--perfgate-tolerance", "20")
-    done = subprocess.run(
-        command, cwd=spin.folder, env=spin.environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = spin.ran("--perfgate-versus", "git:HEAD", "--perfgate-tolerance", "20")
     assert done.returncode == 0, done.stdout + done.stderr
     assert spin.verdicts() == {"short": "SAME", "parts": "NEW"}
     assert "it was not there before" in done.stdout
@@ -249,9 +241,7 @@ def test_a_case_that_only_one_revision_has_is_said_so(spin: Spin) -> None:
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(spin: Spin, arguments: list[str], message: str) -> None:
-    done = subprocess.run(
-        spin.command(*arguments), cwd=spin.folder, env=spin.environment, capture_output=True, text=True, check=False
-    )
+    done = spin.ran(*arguments)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert message in done.stdout + done.stderr
 

@@ -25,9 +25,9 @@ TYPICAL, NOISY = math.sqrt(0.005 * 0.03), 5.0
 NOISY_SHARE = 1 / 35
 OUTLIERS, OFF = 0.05, 10.0
 """The share of outlying pairs, and how many standard deviations they are off."""
-CARRIED, SEEN = 0.3, 0.1
-"""How much of a pair's deviation the next pair keeps, where the machine drifts; and the most that real pairs keep, as
-far as was measured (docs/gate.md)."""
+CARRIED, SLIGHTLY = 0.3, 0.1
+"""How much of a pair's deviation the next pair keeps, where the machine drifts, and where it drifts slightly: above the
+upper limit of what was measured of real pairs (docs/gate.md)."""
 TOGETHER = 25
 """Suites that one call decides: as many times the error rate for as many times the cases is the same rate for each."""
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -68,11 +68,11 @@ def drift(random: np.random.Generator, shape: tuple[int, int], carried: float = 
     return found
 
 
-def drift_seen(random: np.random.Generator, shape: tuple[int, int]) -> Array:
-    return drift(random, shape, SEEN)
+def slight_drift(random: np.random.Generator, shape: tuple[int, int]) -> Array:
+    return drift(random, shape, SLIGHTLY)
 
 
-NOISES = (normal, heavy_tails, outliers, outliers_up, outliers_down, drift_seen, drift)
+NOISES = (normal, heavy_tails, outliers, outliers_up, outliers_down, slight_drift, drift)
 Noise = Callable[[np.random.Generator, tuple[int, int]], Array]
 
 
@@ -170,7 +170,7 @@ class TestErrorRates:
             pytest.param(
                 drift,
                 id="drift",
-                marks=pytest.mark.xfail(strict=True, reason="it is three times as much as seen"),
+                marks=pytest.mark.xfail(strict=True, reason="exactly at the tolerance it needs independent pairs"),
             ),
         ],
     )

@@ -255,8 +255,8 @@ class TestEverybody:
         if way == "link":
             assert folded.get_attribute("open") is None
             page.get_by_role("link", name="This run").click()
-        assert folded.get_attribute("open") is not None
-        assert page.get_by_text("Machine: made up.").is_visible()
+        sync_api.expect(folded).to_have_attribute("open", "")  # the page is told of its new address a moment later
+        sync_api.expect(page.get_by_text("Machine: made up.")).to_be_visible()
 
     @pytest.mark.parametrize(
         ("name", "size", "scheme"), [("light", DESK, "light"), ("dark", DESK, "dark"), ("phone", PHONE, "light")]

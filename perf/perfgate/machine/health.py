@@ -18,6 +18,8 @@ from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Unread
 
 BUSY_LOAD = 0.5
 """A one-minute load above which other processes take time from the measured one: half a core."""
+LOOK_S = 0.3
+"""How long a look at what runs now takes, in seconds: the kernel counts a core's time in hundredths of a second."""
 AT_THE_TOP = ("voltage limit",)
 """Causes of throttling that may also count while a device runs as fast as it ever does: at the top of its range the
 voltage allows no higher clock, which slows nothing that was measured."""
@@ -64,6 +66,16 @@ def read(*devices: str) -> Health:
         devices=found,
         unread=unread,
     )
+
+
+def still_busy(now: Health) -> bool:
+    """Whether the load of the last minute is too high for measuring and something else runs still: what has just ended
+    (an installation) is in the load for a minute longer. Takes ``LOOK_S`` where the load is high; what this process
+    does meanwhile counts too."""
+    if now.load_1min is None or now.load_1min <= BUSY_LOAD:
+        return False
+    share = psutil.cpu_percent(interval=LOOK_S) / 100.0
+    return bool(share * (psutil.cpu_count() or 1) > BUSY_LOAD)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from perfgate.machine.health import BUSY_LOAD
+from perfgate.machine import health
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.record_log import benchmark_name
@@ -98,10 +98,10 @@ def plan(context: SessionContext) -> list[str]:
     rows = [row for item in log.waiting if (row := row_of(item))]
     if any(row.case.key not in log.remembered for row in rows):
         lines[0] += " (a guess: the next run here will know from this one)"
-    load = context.workbench.health.load_1min
-    if load is not None and load > BUSY_LOAD:
+    found = context.workbench.health
+    if health.still_busy(found):
         lines.append(
-            f"perfgate: this machine is busy (load {load:g}): times will be too long and spread; "
+            f"perfgate: this machine is busy (load {found.load_1min:g}): times will be too long and spread; "
             "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
         )
     unavailable = sum(row.unavailable is not None for row in rows)

@@ -10,7 +10,7 @@ import pynvml
 import pytest
 from perfgate.machine import health
 from perfgate.machine.device_health import DeviceHealth, Process, UnreadError
-from perfgate.machine.health import Health
+from perfgate.machine.health import BUSY_LOAD, Health
 from perfgate.machine.nvml import NEEDS_NVML
 
 from tests.support.fake_nvml import FakeNvml, process
@@ -121,6 +121,23 @@ class TestNotIdle:
 
     def test_a_system_without_a_load(self) -> None:
         assert health.not_idle(replace(IDLE, load_1min=None)) == []
+
+
+class TestStillBusy:
+    @pytest.mark.parametrize(
+        ("load", "percent", "busy"),
+        [(None, 100.0, False), (BUSY_LOAD, 100.0, False), (1.9, 12.5, False), (1.9, 12.6, True)],
+    )
+    def test_the_minute_before_and_what_runs_now(
+        self, monkeypatch: pytest.MonkeyPatch, load: float | None, percent: float, busy: bool
+    ) -> None:
+        monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+        monkeypatch.setattr(psutil, "cpu_percent", lambda interval: percent)
+        assert health.still_busy(replace(IDLE, load_1min=load)) is busy
+
+    def test_where_the_load_is_low_it_takes_no_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(psutil, "cpu_percent", lambda interval: pytest.fail("looked"))
+        assert not health.still_busy(IDLE)
 
 
 class TestStored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
@@ -80,7 +81,8 @@ class TestPlan:
         assert "a guess" in line
 
     @pytest.mark.parametrize(("load", "lines"), [(None, 1), (BUSY_LOAD, 1), (BUSY_LOAD + 0.1, 2)])
-    def test_a_busy_machine_is_told(self, load: float | None, lines: int) -> None:
+    def test_a_busy_machine_is_told(self, monkeypatch: pytest.MonkeyPatch, load: float | None, lines: int) -> None:
+        monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 100.0)
         assert len(progress.plan(context_of(items("loop"), load, loop=1.0))) == lines
 
 

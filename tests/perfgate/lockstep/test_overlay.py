@@ -67,6 +67,7 @@ class TestOverlay:
         python = overlay.ensure("toyone==1.0", lambda text: None)
         assert (overlay.packages_folder(python) / "toyone.py").is_file()
 
+    @pytest.mark.slow
     def test_an_environment_without_pip_lends_pythons_own(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """uv's environments have none."""
         found = importlib.util.find_spec
@@ -157,6 +158,7 @@ class TestOverlay:
             thread.join()
         assert sum("installing" in line for line in said) == 1
 
+    @pytest.mark.slow
     def test_one_unused_for_a_month_is_removed(self, index: Path) -> None:
         old = overlay.ensure("toyone==1.0", lambda line: None)
         month_ago = time.time() - 31 * 86400

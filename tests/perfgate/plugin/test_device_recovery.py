@@ -174,6 +174,7 @@ class TestTheRest:
     def processes(self, project: Project) -> list[int]:
         return list(dict.fromkeys(map(int, (project.path / "processes.log").read_text().split())))
 
+    @pytest.mark.slow
     def test_goes_on_in_fresh_processes(self, broken: Project) -> None:
         result = broken.run("--benchmark-json=out.json")
         result.assert_outcomes(passed=4, skipped=1, failed=4)

@@ -8,7 +8,7 @@ from typing import IO, Any, NoReturn
 
 from perfgate.lockstep import protocol, used
 from perfgate.lockstep.used import Used
-from perfgate.machine.pinning import SharedCore
+from perfgate.machine.pinning import GarbageSearch, SharedCore
 
 PIPES = "PERFGATE_WORKER_PIPES"
 """Environment variable that makes a pytest run a worker: the pipes' numbers, to read from and to write to."""
@@ -26,6 +26,7 @@ class Channel:
         self._answers = answers
         self.used = used
         self.core = SharedCore(core)
+        self.garbage = GarbageSearch()
         self.checked = True
         """Whether the loaded case's results are asserted; once for a side is enough."""
         self.loading_since = 0.0

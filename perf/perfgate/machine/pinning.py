@@ -7,6 +7,7 @@ comparison are pinned in :mod:`perfgate.lockstep.worker_client`.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,30 @@ class SharedCore:
         """Give this thread its cores back."""
         if self._core is not None:
             os.sched_setaffinity(0, self._cores)
+
+
+class GarbageSearch:
+    """Python's search for garbage in cycles. Imports and loading make a million objects, which it goes through again
+    and again, and hardly any garbage: without it a side is ready sooner. docs/pins.md has what it buys."""
+
+    def __init__(self) -> None:
+        self._wanted = gc.isenabled()
+
+    def pause(self) -> None:
+        """Search no more, unless it is asked for: ``gc.collect()`` finds what there is, from the start on."""
+        gc.unfreeze()
+        gc.disable()
+
+    def resume(self) -> None:
+        """Search again, if this process did, among what is made from now on."""
+        gc.freeze()
+        if self._wanted:
+            gc.enable()
+
+    def resume_all(self) -> None:
+        """Search again, if this process did, among all objects."""
+        self.resume()
+        gc.unfreeze()
 
 
 @contextmanager

@@ -39,6 +39,43 @@ print(heap() - before >= 64 << 20)
 """
 
 
+SEARCHING = """
+import gc
+from perfgate.machine.pinning import GarbageSearch
+
+class Ring:
+    def __init__(self, name):
+        self.name, self.itself = name, self
+
+    def __del__(self):
+        found.append(self.name)
+
+def ring(name):
+    Ring(name)
+    kept = [[] for _ in range(100_000)]  # the youngest generation many times over
+
+found = []
+search = GarbageSearch()
+ring("usual")
+search.pause()
+ring("paused")
+print(found, gc.isenabled())
+search.resume()
+ring("resumed")
+print(found, gc.isenabled(), gc.get_freeze_count() > 0)
+gc.collect()
+print(found)
+search.pause()
+gc.collect()
+print(found, gc.get_freeze_count())
+search.resume_all()
+print(gc.isenabled(), gc.get_freeze_count())
+gc.disable()
+GarbageSearch().resume()
+print(gc.isenabled())
+"""
+
+
 @glibc_only
 @pytest.mark.parametrize(
     ("how", "said"), [("pinned", ["mallopt", "True", "True"]), ("loose", ["off", "False", "False"])]
@@ -48,6 +85,19 @@ def test_large_blocks_come_from_the_heap_and_stay_there_only_when_pinned(how: st
     program = [sys.executable, "-c", HEAP_GROWTH, how]
     done = subprocess.run(program, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.split() == said
+
+
+def test_garbage_that_loading_left_is_found_by_the_next_loading_and_new_garbage_at_once() -> None:
+    environ = finding(Path(perfgate.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", SEARCHING], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "['usual'] False",
+        "['usual', 'resumed'] True True",
+        "['usual', 'resumed']",
+        "['usual', 'resumed', 'paused'] 0",
+        "True 0",
+        "False",
+    ]
 
 
 class TestWhereItCannotPin:

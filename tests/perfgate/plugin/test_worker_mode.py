@@ -28,6 +28,16 @@ from perfgate.records.record import Record
 from tests.support.benchmark_items import Item, items
 
 
+class Searching:
+    """Takes the place of this process's search for garbage; ``said``: what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        return lambda: self.said.append(name)
+
+
 class Controller:
     """Asks these requests in turn; ``answers`` is what the worker said."""
 
@@ -35,6 +45,7 @@ class Controller:
         asked = io.BytesIO(b"".join(protocol.line(name, **fields) for name, fields in requests))
         self._answers = io.BytesIO()
         self.channel = Channel(asked, self._answers, Used((), ()))
+        self.garbage = self.channel.garbage = Searching()  # type: ignore[assignment]  # of this process it goes on
 
     @property
     def answers(self) -> list[tuple[str, dict[str, Any]]]:
@@ -84,6 +95,18 @@ class TestMeasure:
         case = Case(EXACT, BLOCK, STOP)
         case.measure(case.call)
         assert stayed == [4], "after the first and the warm one, and those that are weighed and counted"
+
+    @pytest.mark.parametrize(("checked", "told"), [(True, []), (False, ["resume"])])
+    def test_garbage_is_searched_for_again_before_anything_is_timed(self, checked: bool, told: list[str]) -> None:
+        case = Case(STOP)
+        case.controller.channel.checked = checked
+        searching = case.controller.garbage.said
+
+        def call() -> None:
+            assert searching == [] or len(case.controller.answers) == 1
+
+        case.measure(call)
+        assert searching == told
 
     @pytest.mark.parametrize(("seconds", "checked", "calls"), [(0.29, False, 2), (0.3, False, 1), (0.3, True, 2)])
     def test_a_long_first_call_is_warm_up_enough_where_times_are_only_compared(
@@ -231,6 +254,7 @@ class TestLoop:
         controller, ran = self.run(load("sums/b", True), load("sums/a", False), ("quit", {}))
         assert ran == [("sums/b", True), ("sums/a", False)]
         assert controller.channel.turn == 5
+        assert controller.garbage.said == ["resume_all", "pause"], "what is weighed is loaded as in a plain run"
         (name, collected), *done = controller.answers
         assert (name, collected["cases"]) == ("collected", ["sums/a", "sums/b"])
         assert [(name, fields["record"]["case"]["key"]) for name, fields in done] == [

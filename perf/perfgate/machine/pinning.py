@@ -47,6 +47,13 @@ def last_core() -> int | None:
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
+YOUNG = 1
+"""The generation of the garbage collector up to which objects lie that no whole search has seen.
+
+Source: the documentation of Python's module gc.
+"""
+
+
 class SharedCore:
     """The core on which both sides of a comparison time their calls. Loading and warming up take both of them less time
     where each has a core: between two cases a side has all that it was started with."""
@@ -72,27 +79,21 @@ class SharedCore:
 
 
 class GarbageSearch:
-    """Python's search for garbage in cycles. Imports and loading make a million objects, which it goes through again
-    and again, and hardly any garbage: without it a side is ready sooner. docs/pins.md has what it buys."""
+    """Python's search for garbage in cycles. While imports and loading make a million objects it goes through them
+    again and again; paused, it does so once. docs/pins.md has what it buys."""
 
     def __init__(self) -> None:
         self._wanted = gc.isenabled()
 
     def pause(self) -> None:
-        """Search no more, unless it is asked for: ``gc.collect()`` finds what there is, from the start on."""
-        gc.unfreeze()
+        """Search no more, unless it is asked for."""
         gc.disable()
 
     def resume(self) -> None:
-        """Search again, if this process did, among what is made from now on."""
-        gc.freeze()
-        if self._wanted:
+        """Search again if this process did, first of all what was made in the pause."""
+        if self._wanted and not gc.isenabled():
+            gc.collect(YOUNG)
             gc.enable()
-
-    def resume_all(self) -> None:
-        """Search again, if this process did, among all objects."""
-        self.resume()
-        gc.unfreeze()
 
 
 @contextmanager

@@ -98,8 +98,7 @@ class WorkerMeasure(Measure):
             for one in (inputs or ())[1:]:
                 fn(one, *args, **kwargs)
         prepared_s = self._timer.time(call, 1).spent_s if self.calling.prepares else 0.0
-        if not self.checked:
-            self._channel.garbage.resume()
+        self._channel.garbage.resume()
         self._channel.answer(
             "ready",
             call_s=max(warm_s, prepared_s),
@@ -200,7 +199,7 @@ class WorkerLoop:
             self._channel.checked, self._channel.turn = fields["checked"], fields["turn"]
             self._channel.core.leave()
             if self._channel.checked:  # what is weighed is loaded as in a plain run
-                self._channel.garbage.resume_all()
+                self._channel.garbage.resume()
             else:
                 self._channel.garbage.pause()
             self._channel.loading_since = self._clock.now()

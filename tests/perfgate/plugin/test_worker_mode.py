@@ -96,17 +96,17 @@ class TestMeasure:
         case.measure(case.call)
         assert stayed == [4], "after the first and the warm one, and those that are weighed and counted"
 
-    @pytest.mark.parametrize(("checked", "told"), [(True, []), (False, ["resume"])])
-    def test_garbage_is_searched_for_again_before_anything_is_timed(self, checked: bool, told: list[str]) -> None:
-        case = Case(STOP)
-        case.controller.channel.checked = checked
-        searching = case.controller.garbage.said
+    def test_garbage_is_searched_for_again_once_a_side_is_ready(self) -> None:
+        case = Case(BLOCK, STOP)
+        said: list[list[str]] = []
 
-        def call() -> None:
-            assert searching == [] or len(case.controller.answers) == 1
+        def call() -> int:
+            said.append([*case.controller.garbage.said])
+            return case.call()
 
         case.measure(call)
-        assert searching == told
+        first_and_warm = 2
+        assert said == [[]] * first_and_warm + [["resume"]] * BLOCK[1]["calls"]
 
     @pytest.mark.parametrize(("seconds", "checked", "calls"), [(0.29, False, 2), (0.3, False, 1), (0.3, True, 2)])
     def test_a_long_first_call_is_warm_up_enough_where_times_are_only_compared(
@@ -254,7 +254,7 @@ class TestLoop:
         controller, ran = self.run(load("sums/b", True), load("sums/a", False), ("quit", {}))
         assert ran == [("sums/b", True), ("sums/a", False)]
         assert controller.channel.turn == 5
-        assert controller.garbage.said == ["resume_all", "pause"], "what is weighed is loaded as in a plain run"
+        assert controller.garbage.said == ["resume", "pause"], "what is weighed is loaded as in a plain run"
         (name, collected), *done = controller.answers
         assert (name, collected["cases"]) == ("collected", ["sums/a", "sums/b"])
         assert [(name, fields["record"]["case"]["key"]) for name, fields in done] == [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import BytesIO
 from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ from perfgate.lockstep.channel import Channel
 from perfgate.lockstep.comparison import Comparison
 from perfgate.lockstep.used import Used
 from perfgate.machine.device_health import DeviceHealth, DeviceLostError, Process
-from perfgate.machine.pinning import SharedCore
 from perfgate.measure.measurement import Instruments, MeasurePolicy
 from perfgate.measure.memory import AllocatorMeter
 from perfgate.measure.throttle_guard import Watch
@@ -192,10 +192,7 @@ class FakeChannel(Channel):
     """The controller's requests, and what the worker answered."""
 
     def __init__(self, *requests: tuple[str, dict[str, Any]]) -> None:
-        self.checked = True
-        self.loading_since = 0.0
-        self.used = Used((), ())
-        self.core = SharedCore(None)
+        super().__init__(BytesIO(), BytesIO(), Used((), ()))
         self._requests_left = iter(requests)
         self.answers: list[tuple[str, dict[str, Any]]] = []
 

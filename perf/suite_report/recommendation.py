@@ -1,5 +1,5 @@
-"""Which row to take: the fastest within the user's limits that keeps the model's quality, what other rows would change,
-and what the limits rule out.
+"""Which row to take: the fastest within the user's limits that keeps the model's quality, or the smallest of those that
+are as fast as it; what other rows would change, and what the limits rule out.
 
 Computed once, from the records; terminal, Markdown, page and JSON show the same.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
+from perfgate.compare.tolerances import EXACT_RELATIVE, TIME
 from perfgate.records.record import Record
 from perfgate.report import Column, Section, Table, Value, decimals, mebibytes, percent
 
@@ -63,10 +64,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What fits, those that keep the quality first, of each kind the fastest first; what does not fit, the nearest
-    first; and the Pareto front: those rows within the user's quality than which no other is faster, smaller and better,
-    in order of their memory. ``floor`` is the quality that a row must have to be taken, None where none is known.
-    ``unjudged`` are rows of synthetic models, by the label that says why nothing is recommended from them."""
+    """What fits, those that keep the quality first, each the one to take of those after it; what does not fit, the
+    nearest first; and the Pareto front: those rows within the user's quality than which no other is faster, smaller and
+    better, in order of their memory. ``floor`` is the quality that a row must have to be taken, None where none is
+    known. ``unjudged`` are rows of synthetic models, by the label that says why nothing is recommended from them."""
 
     limits: Limits
     quality_metric: str
@@ -103,15 +104,39 @@ def recommend(rows: Sequence[Record], limits: Limits) -> Recommendation:
         for row in rows
         if (why := label_of(row.provenance)) is not None and (one := _candidate(row, metric, NO_LIMITS)) is not None
     ]
-    fitting = sorted(
-        (one for one in candidates if not one.broken), key=lambda one: (not one.keeps, -one.throughput, one.memory)
-    )
+    fitting = _ranked([one for one in candidates if not one.broken])
     ruled_out = sorted((one for one in candidates if one.broken), key=lambda one: (one.excess, -one.throughput))
     good = [one for one in candidates if limits.quality is None or (one.quality or 0.0) >= limits.quality]
     front = sorted(
         (one for one in good if not any(_dominates(other, one) for other in good)), key=lambda one: one.memory
     )
     return Recommendation(limits, metric, tuple(fitting), tuple(ruled_out), tuple(front), floor, tuple(unjudged))
+
+
+def _ranked(rows: Sequence[Candidate]) -> list[Candidate]:
+    """Those that keep the quality first, each time the one to take of those that are left."""
+    left, ranked = list(rows), []
+    while left:
+        ranked.append(_to_take([one for one in left if one.keeps] or left))
+        left.remove(ranked[-1])
+    return ranked
+
+
+def _to_take(rows: Sequence[Candidate]) -> Candidate:
+    """The fastest row; where others are as fast, the smallest of them; where others are as small, the faster one."""
+    return max(_smallest(_fastest(rows)), key=lambda one: (one.throughput, -one.memory))
+
+
+def _fastest(rows: Sequence[Candidate]) -> list[Candidate]:
+    """The fastest row and those that are slower by no more than the gate allows: another run may turn them round."""
+    most = max(one.throughput for one in rows)
+    return [one for one in rows if one.throughput >= (1 - TIME) * most]
+
+
+def _smallest(rows: Sequence[Candidate]) -> list[Candidate]:
+    """The smallest row and those that are larger by no more than the gate allows."""
+    least = min(one.memory for one in rows)
+    return [one for one in rows if one.memory <= (1 + EXACT_RELATIVE) * least]
 
 
 def _floor(rows: Sequence[Record], metric: str) -> float | None:
@@ -160,10 +185,8 @@ def sections(found: Recommendation) -> list[Section]:
     best, runner_up = [*found.fitting[:2], None, None][:2]
     lead = [_best(best) if best is not None else _nearest(found.ruled_out[0])]
     paragraphs = [_asked(found)]
-    if best is not None and runner_up is not None:
-        paragraphs.append(f"Runner-up: {_change(runner_up, best)}")
     if best is not None:
-        paragraphs += _others(found, best)
+        paragraphs += _others(found, best, runner_up)
     standing = {one.key: "fits" if one.keeps else "fits, less quality" for one in found.fitting} | {
         one.key: "ruled out" for one in found.ruled_out
     }
@@ -237,36 +260,45 @@ def _asked(found: Recommendation) -> str:
     ]
     wanted = ", ".join(one for one in said if one) or "none given (--max-memory, --min-quality, --min-throughput)"
     name = QUALITY_NAMES[found.quality_metric]
-    row, why = "row", ""
+    kept, why, singular, plural = f"{KEPT:.0%} of the unquantized model's quality", "", "", ""
     if limits.quality is None and found.floor is not None:
         if found.fitting and not found.fitting[0].keeps:
-            why = f" None of them keeps {KEPT:.0%} of the unquantized model's quality."
+            why = f" None of them keeps {kept}."
         else:
-            row = f"row that keeps {KEPT:.0%} of the unquantized model's quality"
-    return f"The fastest {row} within the limits.{why} Limits: {wanted}. Quality is {name}."
+            singular, plural = f" that keeps {kept}", f" that keep {kept}"
+    taken = f"The fastest row{singular} within the limits."
+    alike = [one for one in found.fitting if one.keeps == found.fitting[0].keeps]
+    if alike and alike[0].throughput < max(one.throughput for one in alike):
+        taken = (
+            f"Of the rows{plural} within the limits, the smallest that is at most {TIME:.0%} slower than the fastest."
+        )
+    return f"{taken}{why} Limits: {wanted}. Quality is {name}."
 
 
 def _extremes(found: Recommendation) -> dict[str, Candidate]:
-    """Of what is within the limits: the fastest, the smallest and the best row, the faster one of equals."""
+    """Of what is within the limits: the fastest, the smallest and the best row; of those as small as the smallest the
+    best one, and of equals the faster one."""
     return {
         "fastest": max(found.fitting, key=lambda one: one.throughput),
-        "smallest": min(found.fitting, key=lambda one: (one.memory, -one.throughput)),
+        "smallest": max(_smallest(found.fitting), key=lambda one: (one.quality or 0.0, one.throughput)),
         "best_quality": max(found.fitting, key=lambda one: (one.quality or 0.0, one.throughput)),
     }
 
 
-def _others(found: Recommendation, best: Candidate) -> list[str]:
-    """What the fastest, the smallest and the best row would change, each row once."""
-    names: dict[str, list[str]] = {}
-    extremes = _extremes(found)
-    for name, one in extremes.items():
+def _others(found: Recommendation, best: Candidate, runner_up: Candidate | None) -> list[str]:
+    """What the runner-up, the fastest, the smallest and the best row would change, each row once."""
+    names: dict[str, list[str]] = {} if runner_up is None else {runner_up.key: []}
+    for name, one in _extremes(found).items():
         names.setdefault(one.key, []).append(name.removesuffix("_quality"))
-    by_key = {one.key: one for one in extremes.values()}
-    return [
-        f"The {' and '.join(called)} row: {_change(by_key[key], best)}"
-        for key, called in names.items()
-        if key != best.key
-    ]
+    by_key = {one.key: one for one in found.fitting}
+    said = []
+    for key, called in names.items():
+        row = f"the {' and '.join(called)} row" if called else ""
+        if runner_up is not None and key == runner_up.key:
+            row = f"runner-up{', ' * bool(row)}{row}"
+        if key != best.key:
+            said.append(f"{row[0].upper()}{row[1:]}: {_change(by_key[key], best)}")
+    return said
 
 
 def _change(other: Candidate, best: Candidate) -> str:

@@ -13,7 +13,7 @@ def row(
     scheme: str,
     attention: str,
     *,
-    peak: int = 500,
+    peak: float = 500,
     speed: float = 10.0,
     top1: float = 1.0,
     status: str = "measured",

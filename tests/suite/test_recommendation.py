@@ -69,6 +69,33 @@ class TestBest:
         same = row("int8", "eager", peak=500, speed=20.0)
         assert recommend([FAST, same], NO_LIMITS).fitting[0].label == "int8 + eager"
 
+    def test_of_rows_as_fast_as_the_fastest_the_smallest(self) -> None:
+        """A 5% slower row is as fast for the gate; bf16 needs half the memory of fp32."""
+        halves = row("bf16", "sdpa-flash", peak=259, speed=17.5, top1=0.988)
+        whole = [
+            row("fp32", name, peak=peak, speed=speed, top1=1.0)
+            for name, peak, speed in (("sdpa-flash", 517.42, 17.6), ("sdpa-math", 517.38, 17.3), ("fa2", 517.4, 16.0))
+        ]
+        found = recommend([*whole, halves], NO_LIMITS)
+        assert labels(found.fitting) == ["bf16 + sdpa-flash", "fp32 + sdpa-flash", "fp32 + sdpa-math", "fp32 + fa2"]
+        said = told(found)
+        assert "Of the rows that keep 95% of the unquantized model's quality within the limits, the smallest" in said
+        assert "that is at most 5% slower than the fastest." in said
+        assert "Runner-up, the fastest and best row: fp32 + sdpa-flash (" in said
+        asked = told(recommend([*whole, halves], Limits(quality=0.9)))
+        assert "Of the rows within the limits, the smallest that" in asked
+
+    @pytest.mark.parametrize(("speed", "taken"), [(19.01, "bf16 + fa2"), (18.99, "fp32 + fa2")])
+    def test_as_fast_ends_at_the_gate_s_tolerance(self, speed: float, taken: str) -> None:
+        found = recommend([FAST, row("bf16", "fa2", peak=300, speed=speed, top1=0.99)], NO_LIMITS)
+        assert found.fitting[0].label == taken
+
+    def test_a_faster_row_that_does_not_keep_the_quality_has_no_say(self) -> None:
+        quick = row("nf4", "fa2", peak=150, speed=40.0, top1=0.7)
+        found = recommend([FAST, row("bf16", "fa2", peak=300, speed=19.9, top1=0.99), quick], NO_LIMITS)
+        assert labels(found.fitting) == ["bf16 + fa2", "fp32 + fa2", "nf4 + fa2"]
+        assert "The fastest row that keeps" in told(recommend([FAST, quick], NO_LIMITS))
+
     def test_nothing_to_choose_from_is_no_section(self) -> None:
         assert recommendation.sections(recommend([], NO_LIMITS)) == []
 
@@ -98,7 +125,7 @@ class TestKeptQuality:
             in said
         )
         assert "faster, 93.0 MiB less at the peak, quality -23.7 points." in said
-        assert "The best row: fp32 + eager (" in said
+        assert "Runner-up, the best row: fp32 + eager (" in said
         (section,) = recommendation.sections(found)
         assert (section.data["fastest"], section.data["smallest"]) == (self.FAST_4_BIT.key,) * 2
         assert (section.data["best"], section.data["best_quality"]) == (self.BF16.key, self.FP32.key)
@@ -106,6 +133,12 @@ class TestKeptQuality:
         assert section.table is not None
         standing = {str(one["row"]): one["standing"] for one in section.table.rows}
         assert standing["nf4 + fa2"] == standing["int8 + fa2"] == "fits, less quality"
+
+    def test_of_rows_as_small_as_the_smallest_the_best_is_named(self) -> None:
+        fp4 = row("fp4", "fa2", peak=165.9, speed=13.4, top1=0.675)
+        nf4 = row("nf4", "fa2", peak=166, speed=13.3, top1=0.738)
+        said = told(recommend([fp4, nf4, self.BF16, self.INT8], NO_LIMITS))
+        assert "The smallest row: nf4 + fa2 (13.3 tokens/s, peak 166.0 MiB, quality 73.8%) would be 45.7%" in said
 
     def test_its_measure_is_the_best_unquantized_row_that_was_measured(self) -> None:
         low = row("bf16", "fa2", peak=259, speed=20.0, top1=0.8)
@@ -319,7 +352,7 @@ class TestFourFaces:
         found = self.rows([[cell.strip() for cell in line.strip("|").split("|")] for line in lines])
         assert found == (STANDING, FRONT)
         assert "**Take int8 + fa2: 15.0 tokens/s" in text
-        assert "Runner-up: nf4 + fa2" in part
+        assert "Runner-up, the smallest row: nf4 + fa2" in part
         assert self.claims([plain(line[2:]) for line in text.splitlines()]) == self.wanted_claims()
 
     def test_html(self) -> None:
@@ -327,7 +360,8 @@ class TestFourFaces:
         tables.feed(page.render("R", self.sections()))
         assert self.rows(tables.rows["s-recommendation"]) == (STANDING, FRONT)
         assert any(text.startswith("Take int8 + fa2: 15.0 tokens/s") for text in tables.texts[""])
-        assert any(text.startswith("Runner-up: nf4 + fa2") for text in tables.texts["s-recommendation"])
+        runner_up = "Runner-up, the smallest row: nf4 + fa2"
+        assert any(text.startswith(runner_up) for text in tables.texts["s-recommendation"])
         assert self.claims(tables.texts["s-claims"]) == self.wanted_claims()
 
     def test_terminal(self) -> None:
@@ -341,5 +375,5 @@ class TestFourFaces:
         assert {one[0] for one in body if one[-1] == "yes"} == FRONT
         text = "\n".join(lines)
         assert "Take int8 + fa2: 15.0 tokens/s" in text
-        assert "Runner-up: nf4 + fa2" in text
+        assert "Runner-up, the smallest row: nf4 + fa2" in text
         assert self.claims([line.rstrip()[2:] for line in lines]) == self.wanted_claims()

@@ -84,8 +84,8 @@ def beyond(entries: Mapping[str, Entry], tolerances_of: TolerancesOf) -> list[st
         if anchor is not None and anchor.at_least > 1 + tolerance:
             said.append(
                 f"{key}: slower by {anchor.ratio - 1:.1%} in all (at least {anchor.at_least - 1:.1%}) since its anchor "
-                f"of {anchor.date} ({anchor.reason}), a bit at each refresh, and the tolerance is {tolerance:.3g}; to "
-                f'accept it and begin anew, add --perfgate-anchor "{key}"'
+                f"of {anchor.date} ({anchor.reason}), a bit at each refresh, and the tolerance is "
+                f'{100 * tolerance:g}%; to accept it and begin anew, add --perfgate-anchor "{key}"'
             )
     return said
 

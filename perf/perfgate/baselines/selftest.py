@@ -2,7 +2,8 @@
 
 Each try is one comparison of the selected cases with this machine's baseline, in a process of its own, with judging
 forced: without a fault (nothing may fail), or with one fault in some cases (they must fail, the others must not). Tries
-go round all kinds until the time is over; their outcomes are appended to a file, so that several sittings add up.
+go round all kinds until the time is over; their outcomes are appended to a file, so that several sittings add up. The
+results of a try that said something wrong are kept whole beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from perfgate.compare.metric_verdict import FAILING
 from perfgate.measure.clocks import WallClock, today
 from perfgate.measure.fault_injection import ENVIRONMENT as FAULTS
 from perfgate.measure.fault_injection import RENAMED
+from perfgate.records.atomic_write import write_atomic
 from perfgate.report import Column, Section, Table, Value, duration, percent
 from perfgate.report.write import STEP_SUMMARY
 
@@ -62,8 +64,8 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try said of one case: its verdict, and whether the fault was in it. ``took_s``: seconds of the whole
-    try, None in files that are older than this field."""
+    """What one try said of one case: its verdict with the reason, and whether the fault was in it. ``took_s``: seconds
+    of the whole try. Files that are older than these two have None and an empty reason."""
 
     kind: str
     case: str
@@ -71,6 +73,12 @@ class Outcome:
     status: str
     sitting: str
     took_s: float | None = None
+    reason: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it accuses a case without a fault, or clears one that has it."""
+        return self.status == "SAME" if self.hit else self.status in FAILING
 
 
 @contextmanager
@@ -89,8 +97,11 @@ def _busy(wanted: bool) -> Iterator[None]:
         process.wait()
 
 
-def attempt(kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting: str) -> list[Outcome]:
-    """One try with the fault in ``cases``; what the gate said of every case.
+def attempt(
+    kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting: str, keep: Path | None = None
+) -> list[Outcome]:
+    """One try with the fault in ``cases``; what the gate said of every case. The results of a try that said something
+    wrong are copied to the file ``keep``.
 
     Raises:
         RuntimeError: the comparison left no verdicts; the message quotes its last output.
@@ -121,14 +132,21 @@ def attempt(kind: Kind, cases: Sequence[str], arguments: Sequence[str], sitting:
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         try:
-            results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
+            text = (Path(folder) / "results.json").read_text(encoding="utf-8")
+            results = json.loads(text)
             verdicts = results["sections"]["gate"]["verdicts"]
         except (OSError, ValueError, KeyError):
             said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-5:]
             raise RuntimeError("the comparison left no verdicts: " + " / ".join(said)) from None
     hit = set(cases) if kind.fault is not None and not kind.alias else set()
-    told = {key: one["status"] for key, one in verdicts.items() if one["status"] != "NEW"}
-    return [Outcome(kind.name, key, key in hit, status, sitting) for key, status in told.items()]
+    told = [
+        Outcome(kind.name, key, key in hit, one["status"], sitting, reason=one["reason"])
+        for key, one in verdicts.items()
+        if one["status"] != "NEW"
+    ]
+    if keep is not None and any(one.wrong for one in told):
+        write_atomic(keep, text)
+    return told
 
 
 def read(path: Path) -> list[Outcome]:
@@ -272,7 +290,8 @@ def run(
             if began - start + longest.get(kind.name, 0.0) > seconds:
                 break
             hit = cases_to_hit(cases, (rounds + number) // len(kinds))
-            told = attempt(kind, hit, arguments, f"{today()} {number}")
+            keep = path.with_name(f"{path.stem}-wrong") / f"{rounds + number:04}.json"
+            told = attempt(kind, hit, arguments, f"{today()} {number}", keep)
             took = longest[kind.name] = clock.now() - began
             found = [replace(outcome, took_s=took) for outcome in told]
             append(path, found)
@@ -281,6 +300,10 @@ def run(
                 f"{kind.name}: {len(failed)} of {len(found)} cases failed, {sum(one.hit for one in found)} had the "
                 f"fault ({duration(took)}; {duration(max(0.0, seconds - (clock.now() - start)))} left)"
             )
+            for one in found:
+                if one.wrong:
+                    fault = "with the fault" if one.hit else "without a fault"
+                    say(f"  {one.case}, {fault}, is {one.status}: {one.reason}; its results: {keep}")
     except KeyboardInterrupt:
         say("interrupted; what was found so far is kept")
     return read(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from perfgate.baselines import selftest
 from perfgate.baselines.selftest import KINDS, Kind, Outcome, append, cases_to_hit, interval, read, run, summary
+from perfgate.measure.clocks import FakeClock
 
 from tests.support.spin_project import Project
 
@@ -109,6 +111,40 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [one.kind for one in found] == ["no fault"]
     assert found[0].took_s is not None
     assert said[-1].startswith("interrupted")
+
+
+def test_what_was_wrong_is_told_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "a/spared": {"status": "REGRESSED", "reason": "time +7.0%"},
+        "b/hit": {"status": "SAME", "reason": "time +1.0%"},
+        "c/unsure": {"status": "INCONCLUSIVE", "reason": "too few pairs"},
+        "d/new": {"status": "NEW", "reason": ""},
+    }
+
+    def pytest_run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        folder = next(Path(one.partition("=")[2]) for one in command if one.startswith("--perfgate-report-dir="))
+        (folder / "results.json").write_text(json.dumps({"sections": {"gate": {"verdicts": told}}}))
+        return subprocess.CompletedProcess(command, 1, "", "")
+
+    monkeypatch.setattr(selftest, "cases_to_hit", lambda cases, number: ["b/hit"])
+    monkeypatch.setattr(subprocess, "run", pytest_run)
+    monkeypatch.setattr(selftest, "WallClock", lambda: FakeClock(itertools.count()))  # a second each time it is asked
+    said: list[str] = []
+    found = run([], tmp_path / "tries.jsonl", 3.0, ["25% slower"], said.append)
+    assert [(one.case, one.wrong, one.reason) for one in found] == [
+        ("a/spared", True, "time +7.0%"),
+        ("b/hit", True, "time +1.0%"),
+        ("c/unsure", False, "too few pairs"),
+    ]
+    kept = tmp_path / "tries-wrong" / "0000.json"
+    assert json.loads(kept.read_text())["sections"]["gate"]["verdicts"] == told
+    assert f"  a/spared, without a fault, is REGRESSED: time +7.0%; its results: {kept}" in said
+    assert f"  b/hit, with the fault, is SAME: time +1.0%; its results: {kept}" in said
+    assert len(said) == 4
+    for status in ("a/spared", "b/hit"):
+        told[status]["status"] = "INCONCLUSIVE"
+    run([], tmp_path / "right.jsonl", 3.0, ["25% slower"], said.append)
+    assert not (tmp_path / "right-wrong").exists()
 
 
 def test_without_a_baseline_it_says_what_to_do(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def sections(found: Recommendation) -> list[Section]:
     lead = [_best(best) if best is not None else _nearest(found.ruled_out[0])]
     paragraphs = [_asked(found)]
     if best is not None:
-        paragraphs += _others(found, best, runner_up)
+        paragraphs += _others(found)
     standing = {one.key: "fits" if one.keeps else "fits, less quality" for one in found.fitting} | {
         one.key: "ruled out" for one in found.ruled_out
     }
@@ -260,18 +260,18 @@ def _asked(found: Recommendation) -> str:
     ]
     wanted = ", ".join(one for one in said if one) or "none given (--max-memory, --min-quality, --min-throughput)"
     name = QUALITY_NAMES[found.quality_metric]
-    kept, why, singular, plural = f"{KEPT:.0%} of the unquantized model's quality", "", "", ""
-    if limits.quality is None and found.floor is not None:
-        if found.fitting and not found.fitting[0].keeps:
-            why = f" None of them keeps {kept}."
-        else:
-            singular, plural = f" that keeps {kept}", f" that keep {kept}"
-    taken = f"The fastest row{singular} within the limits."
+    kept = f"{KEPT:.0%} of the unquantized model's quality"
     alike = [one for one in found.fitting if one.keeps == found.fitting[0].keeps]
+    asked = limits.quality is None and found.floor is not None
+    lacking = asked and bool(alike) and not alike[0].keeps
+    keep = asked and not lacking
     if alike and alike[0].throughput < max(one.throughput for one in alike):
-        taken = (
-            f"Of the rows{plural} within the limits, the smallest that is at most {TIME:.0%} slower than the fastest."
-        )
+        rows = f"rows that keep {kept}" if keep else "rows"
+        taken = f"Of the {rows} within the limits, the smallest that is at most {TIME:.0%} slower than the fastest."
+    else:
+        row = f"row that keeps {kept}" if keep else "row"
+        taken = f"The fastest {row} within the limits."
+    why = f" None of them keeps {kept}." if lacking else ""
     return f"{taken}{why} Limits: {wanted}. Quality is {name}."
 
 
@@ -285,20 +285,18 @@ def _extremes(found: Recommendation) -> dict[str, Candidate]:
     }
 
 
-def _others(found: Recommendation, best: Candidate, runner_up: Candidate | None) -> list[str]:
+def _others(found: Recommendation) -> list[str]:
     """What the runner-up, the fastest, the smallest and the best row would change, each row once."""
-    names: dict[str, list[str]] = {} if runner_up is None else {runner_up.key: []}
+    best, *others = found.fitting
+    extremes: dict[str, list[str]] = {}
     for name, one in _extremes(found).items():
-        names.setdefault(one.key, []).append(name.removesuffix("_quality"))
-    by_key = {one.key: one for one in found.fitting}
-    said = []
-    for key, called in names.items():
-        row = f"the {' and '.join(called)} row" if called else ""
-        if runner_up is not None and key == runner_up.key:
-            row = f"runner-up{', ' * bool(row)}{row}"
-        if key != best.key:
-            said.append(f"{row[0].upper()}{row[1:]}: {_change(by_key[key], best)}")
-    return said
+        extremes.setdefault(one.key, []).append(name.removesuffix("_quality"))
+    roles = {one.key: ["runner-up"] for one in others[:1]}
+    for key, names in extremes.items():
+        roles.setdefault(key, []).append(f"the {' and '.join(names)} row")
+    by_key = {one.key: one for one in others}
+    said = [(", ".join(called), by_key[key]) for key, called in roles.items() if key in by_key]
+    return [f"{role[0].upper()}{role[1:]}: {_change(one, best)}" for role, one in said]
 
 
 def _change(other: Candidate, best: Candidate) -> str:

@@ -120,6 +120,7 @@ class TestKeptQuality:
         assert labels(found.fitting) == ["bf16 + sdpa-flash", "fp32 + eager", "nf4 + fa2", "int8 + fa2"]
         said = told(found)
         assert "The fastest row that keeps 95% of the unquantized model's quality within the limits." in said
+        assert "None of them" not in said
         assert (
             "The fastest and smallest row: nf4 + fa2 (26.0 tokens/s, peak 166.0 MiB, quality 73.8%) would be 6.1%"
             in said

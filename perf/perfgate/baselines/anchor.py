@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfgate.baselines.file_format import Rows
 from perfgate.compare.case_verdict import Verdict
-from perfgate.compare.metric_verdict import LATENCY
+from perfgate.compare.metric_verdict import LATENCY, percent
 from perfgate.compare.tolerances import TolerancesOf
 from perfgate.records.validate import RecordError, finite, items, mapping, text, whole
 
@@ -85,7 +85,7 @@ def beyond(entries: Mapping[str, Entry], tolerances_of: TolerancesOf) -> list[st
             said.append(
                 f"{key}: slower by {anchor.ratio - 1:.1%} in all (at least {anchor.at_least - 1:.1%}) since its anchor "
                 f"of {anchor.date} ({anchor.reason}), a bit at each refresh, and the tolerance is "
-                f'{100 * tolerance:g}%; to accept it and begin anew, add --perfgate-anchor "{key}"'
+                f'{percent(tolerance)}; to accept it and begin anew, add --perfgate-anchor "{key}"'
             )
     return said
 

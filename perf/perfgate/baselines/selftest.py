@@ -216,13 +216,13 @@ def summary(outcomes: Sequence[Outcome]) -> Section:
         f"exact, {CONFIDENCE:.0%}.",
     ]
     if unharmed:
-        wrong = sum(outcome.status in FAILING for outcome in unharmed)
+        wrong = sum(outcome.wrong for outcome in unharmed)
         paragraphs.append(
             f"Cases without a fault that were decided: {wrong} of {len(unharmed)} failed "
             f"({_rate(wrong, len(unharmed))})."
         )
         suites = {(one.sitting, one.kind) for one in unharmed}
-        accused = len({(one.sitting, one.kind) for one in unharmed if one.status in FAILING})
+        accused = len({(one.sitting, one.kind) for one in unharmed if one.wrong})
         paragraphs.append(
             f"Comparisons that decided such a case: {accused} of {len(suites)} accused one "
             f"({_rate(accused, len(suites))}); the promise is 1% at most."
@@ -249,7 +249,7 @@ def _row(name: str, counted: Sequence[Outcome], own: Sequence[Outcome], spared: 
         "same": sum(outcome.status == "SAME" for outcome in counted),
         "inconclusive": sum(outcome.status == "INCONCLUSIVE" for outcome in own),
         "runs": len({outcome.sitting for outcome in own}),
-        "runs_failed": len({outcome.sitting for outcome in spared if outcome.status in FAILING}),
+        "runs_failed": len({outcome.sitting for outcome in spared if outcome.wrong}),
         "took": duration(median(took.values())) if took else None,
     }
 
